@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import traceback
+
+import pytest
+
+from wxnotify import Expected, Key, Merchant
+from wxnotify._merchants import Ring
+from wxnotify.errors import ConfigurationError, NotifyError, UnknownMerchant
+from wxnotify.testing import APPID, KEY, MCH_ID, payment
+
+from .support import code_of
+
+OTHER = "1900000110"
+
+
+def shop(mch_id: str = MCH_ID, **settings: object) -> Merchant:
+    return Merchant(mch_id, settings.pop("appid", APPID), settings.pop("keys", KEY), **settings)
+
+
+# --- what is configured --------------------------------------------------------
+
+
+def test_a_merchant_has_one_app_or_several():
+    assert shop().appids == (APPID,)
+    assert shop(appid=[APPID, "wx2"]).appids == (APPID, "wx2")
+
+
+def test_a_merchant_has_one_key_or_several_in_their_order():
+    key = Key(KEY)
+    assert shop(keys=key).keys == (key,)
+    assert shop(keys=[Key(KEY[::-1]), key]).keys[1] is key
+
+
+def test_a_merchant_without_sub_merchants_has_none_and_takes_both_algorithms():
+    assert shop().sub_mch_ids == ()
+    assert shop().sign_types == ("MD5", "HMAC-SHA256")
+
+
+def test_sub_merchants_come_as_one_or_several():
+    assert shop(sub_mch_ids=OTHER).sub_mch_ids == (OTHER,)
+    assert shop(sub_mch_ids=[OTHER, "1900000111"]).sub_mch_ids == (OTHER, "1900000111")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"mch_id": ""},
+        {"mch_id": " "},
+        {"mch_id": MCH_ID + "\n"},
+        {"mch_id": None},
+        {"mch_id": 1900000109},
+        {"mch_id": MCH_ID.encode()},
+        {"mch_id": [MCH_ID, OTHER]},
+        {"appid": ""},
+        {"appid": []},
+        {"appid": ["wx1", ""]},
+        {"appid": ["wx1", None]},
+        {"appid": " wx1"},
+        {"appid": None},
+        {"appid": 5},
+        {"appid": b"wx1"},
+        {"sub_mch_ids": ["1", ""]},
+        {"sub_mch_ids": 5},
+        {"keys": ""},
+        {"keys": None},
+        {"keys": []},
+        {"keys": "too short"},
+        {"keys": [KEY, ""]},
+        {"keys": KEY.encode()},
+        {"sign_types": ()},
+        {"sign_types": ["md5"]},
+        {"sign_types": ["MD5", "RSA"]},
+        {"sign_types": "MD5"},
+    ],
+    ids=str,
+)
+def test_a_merchant_that_cannot_work_is_refused_when_it_is_made(settings):
+    assert code_of(lambda: shop(**settings)) == "configuration"
+
+
+def test_the_repr_names_the_merchant_and_counts_its_keys():
+    assert repr(shop()) == f"<Merchant {MCH_ID}, 1 key>"
+    assert repr(shop(keys=[KEY, KEY[::-1]])) == f"<Merchant {MCH_ID}, 2 keys>"
+
+
+@pytest.mark.parametrize("settings", [{"keys": ""}, {"mch_id": ""}, {"appid": ""}, {"sign_types": ()}], ids=str)
+def test_the_traceback_of_a_merchant_that_could_not_be_made_can_be_shown_with_its_locals(settings):
+    with pytest.raises(ConfigurationError) as refusal:
+        shop(**settings)
+    shown = "".join(traceback.TracebackException.from_exception(refusal.value, capture_locals=True).format())
+    assert "<Merchant" in shown
+
+
+# --- whose payment it is -------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "settings"),
+    [
+        ({}, {}),
+        ({"appid": "wx2"}, {"appid": [APPID, "wx2"]}),
+        ({"sub_mch_id": OTHER}, {"sub_mch_ids": [OTHER]}),
+        # Which sub-merchants there are may be known only to the orders.
+        ({"sub_mch_id": OTHER}, {}),
+    ],
+    ids=str,
+)
+def test_a_payment_for_this_merchant_passes_before_its_order_is_known(changes, settings):
+    assert shop(**settings).check(payment(**changes)) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "settings"),
+    [
+        ({"mch_id": OTHER}, {}),
+        ({"appid": "wx2"}, {}),
+        ({"sub_mch_id": "1900000111"}, {"sub_mch_ids": [OTHER]}),
+        ({}, {"sub_mch_ids": [OTHER]}),
+    ],
+    ids=str,
+)
+def test_a_payment_for_another_merchant_is_refused_before_its_order_is_known(changes, settings):
+    assert code_of(shop(**settings).check, payment(**changes)) == "merchant_mismatch"
+
+
+@pytest.mark.parametrize(
+    ("changes", "settings", "order"),
+    [
+        ({}, {}, None),
+        ({}, {}, Expected(100)),
+        ({}, {}, Expected(100, mch_id=MCH_ID, appid=APPID)),
+        ({"appid": "wx2"}, {"appid": [APPID, "wx2"]}, Expected(100, appid="wx2")),
+        ({"sub_mch_id": OTHER}, {"sub_mch_ids": [OTHER]}, None),
+        ({"sub_mch_id": OTHER}, {}, Expected(100, sub_mch_id=OTHER)),
+        ({"sub_mch_id": OTHER, "sub_appid": "wx9"}, {}, Expected(100, sub_mch_id=OTHER, sub_appid="wx9")),
+    ],
+    ids=str,
+)
+def test_a_payment_that_went_where_the_order_says_passes(changes, settings, order):
+    assert shop(**settings).check_order(payment(**changes), order) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "settings", "order"),
+    [
+        ({}, {}, Expected(100, mch_id=OTHER)),
+        ({}, {"appid": [APPID, "wx2"]}, Expected(100, appid="wx2")),
+        # A's order handled as B's.
+        ({"sub_mch_id": OTHER}, {"sub_mch_ids": [OTHER, "1900000111"]}, Expected(100, sub_mch_id="1900000111")),
+        # Neither the order nor the configuration knows of a sub-merchant.
+        ({"sub_mch_id": OTHER}, {}, None),
+        ({"sub_mch_id": OTHER}, {}, Expected(100)),
+        ({}, {}, Expected(100, sub_mch_id=OTHER)),
+        ({"sub_mch_id": OTHER}, {"sub_mch_ids": [OTHER]}, Expected(100, sub_appid="wx9")),
+    ],
+    ids=str,
+)
+def test_a_payment_that_went_elsewhere_than_the_order_says_is_refused(changes, settings, order):
+    assert code_of(shop(**settings).check_order, payment(**changes), order) == "merchant_mismatch"
+
+
+# --- the ring ------------------------------------------------------------------
+
+
+def test_the_ring_finds_the_merchant_that_the_fields_name():
+    first, second = shop(), shop(OTHER)
+    assert Ring([first, second]).find({"mch_id": OTHER}) is second
+    assert Ring(first).find({"mch_id": MCH_ID}) is first
+
+
+@pytest.mark.parametrize("fields", [{}, {"mch_id": ""}, {"mch_id": OTHER}, {"mch_id": MCH_ID + " "}, {"appid": APPID}])
+def test_there_is_no_merchant_to_fall_back_to(fields):
+    with pytest.raises(UnknownMerchant) as refusal:
+        Ring(shop()).find(fields)
+    assert refusal.value.code == "unknown_merchant"
+
+
+def test_a_foreign_mch_id_is_shown_quoted_and_cut():
+    with pytest.raises(UnknownMerchant) as refusal:
+        Ring(shop()).find({"mch_id": "\n" * 5_000})
+    assert str(refusal.value).isprintable()
+    assert len(str(refusal.value)) < 300
+
+
+def test_a_ring_of_no_merchants_or_of_one_twice_is_refused():
+    assert code_of(Ring, []) == "configuration"
+    assert code_of(Ring, [shop(), shop()]) == "configuration"
+
+
+def test_two_rings_share_nothing():
+    one, two = Ring(shop()), Ring(shop(OTHER))
+    for ring, mch_id in ((one, OTHER), (two, MCH_ID)):
+        with pytest.raises(NotifyError):
+            ring.find({"mch_id": mch_id})
