@@ -1,0 +1,380 @@
+"""
+The contract of a store: who may handle a notification, and who already did.
+
+A notification's key is in one of four situations::
+
+    absent --claim--> pending --complete--> done
+                      |     ^
+                  release   claim (after release, or once the lease ran out)
+                      v     |
+                    released
+
+:func:`judge` is that picture as code; a store applies it in one atomic step, on
+its own clock. The rules behind it, each with the accident it prevents:
+
+1. The caller makes the **owner** token, so a claim or a completion whose
+   acknowledgement was lost is simply repeated: the owner finds its own claim.
+2. Every verb after ``claim`` compares owner *and* **generation** (one more at
+   every new holder). Whoever lost its lease gets LOST, and can neither complete
+   nor free what its successor holds.
+3. A lease is finite and mandatory: a holder that died is taken over.
+4. The **fingerprint** is written once, at the first claim, and compared in every
+   situation: the same key with other content is MISMATCH, never a duplicate.
+5. Done is final. Only :meth:`Store.purge` removes a row, and only a done one,
+   after WeChat Pay has stopped sending.
+6. Expected outcomes are values. An exception means that the store could not
+   answer, and the delivery is told FAIL.
+
+To write a store, implement :class:`Store` or :class:`AsyncStore`; the guarantee
+of each store that comes with the library is in ``docs/stores.md``.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, runtime_checkable
+
+from .errors import ConfigurationError, StoreError, shown
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+__all__ = [
+    "LEASE_SECONDS",
+    "MIN_RETAIN_SECONDS",
+    "RETAIN_SECONDS",
+    "AsyncStore",
+    "Bound",
+    "Claim",
+    "ClaimOutcome",
+    "CompleteOutcome",
+    "Record",
+    "ReleaseOutcome",
+    "Row",
+    "State",
+    "Store",
+    "TransactionalStore",
+    "check_key",
+    "check_lease",
+    "check_purge",
+    "check_retain",
+    "cut_error",
+    "judge",
+]
+
+#: Default lease. Resends come 15, 30 and 60 s after the first notification: a
+#: holder that crashed is taken over by the third.
+LEASE_SECONDS: Final = 30.0
+#: Default time a done claim is kept: 30 days.
+RETAIN_SECONDS: Final = 30 * 86_400.0
+#: The least: WeChat Pay sends for 24 h 4 min, and a claim forgotten sooner is a payment handled twice.
+MIN_RETAIN_SECONDS: Final = 48 * 3_600.0
+#: Far above any natural key, and a size every backend can index whole.
+_MAX_KEY_BYTES: Final = 1024
+_MAX_ERROR_CHARACTERS: Final = 512
+
+
+class ClaimOutcome(Enum):
+    """What came of a claim."""
+
+    #: Yours: handle the notification, then complete or release.
+    ACQUIRED = "acquired"
+    #: Another delivery holds it. Never say SUCCESS: if that one fails, nothing would come again.
+    IN_PROGRESS = "in_progress"
+    #: Handled before.
+    COMPLETED = "completed"
+    #: The key was claimed with other content.
+    MISMATCH = "mismatch"
+
+
+class CompleteOutcome(Enum):
+    """What came of a completion."""
+
+    DONE = "done"
+    #: This same claim was completed before: the acknowledgement had been lost.
+    ALREADY = "already"
+    #: Somebody else holds or completed it.
+    LOST = "lost"
+
+
+class ReleaseOutcome(Enum):
+    """What came of a release."""
+
+    RELEASED = "released"
+    #: This same claim was released before: the acknowledgement had been lost.
+    ALREADY = "already"
+    #: It is done, or somebody else holds it.
+    LOST = "lost"
+
+
+class State(Enum):
+    """Where a key stands in the store."""
+
+    PENDING = "pending"
+    RELEASED = "released"
+    DONE = "done"
+
+
+class Claim(NamedTuple):
+    """The answer to ``claim``; what the later verbs take."""
+
+    key: str
+    owner: bytes
+    outcome: ClaimOutcome
+    #: Rises by one with every new holder: the fencing token.
+    generation: int
+    #: How often the key was claimed, this time included.
+    attempts: int
+
+
+class Record(NamedTuple):
+    """What a store knows of a key, for a person to read."""
+
+    key: str
+    state: State
+    generation: int
+    attempts: int
+    #: Aware, UTC, on the store's clock.
+    first_seen: datetime
+    #: When it last changed.
+    updated: datetime
+    #: When the present lease runs out; only of interest while pending.
+    lease_until: datetime
+    #: What the last failed handler raised; empty if none did.
+    last_error: str
+
+
+class Row(NamedTuple):
+    """What :func:`judge` needs of a stored key."""
+
+    state: State
+    fingerprint: bytes
+    owner: bytes
+    generation: int
+    attempts: int
+    #: On the same clock as the *now* it is compared with.
+    lease_until: float
+
+
+def judge(row: Row | None, *, key: str, fingerprint: bytes, owner: bytes, now: float) -> Claim:
+    """
+    Decide a claim. Pure: the store writes what it says when the outcome is ACQUIRED.
+
+    Args:
+        row: What is stored under *key*, or None.
+
+        key: The natural key.
+
+        fingerprint: Of the notification that is being claimed.
+
+        owner: The claimant's token.
+
+        now: The store's clock, in seconds.
+
+    Returns:
+        The claim, with the generation and attempts to store if it is ACQUIRED.
+    """
+    if row is None:
+        return Claim(key, owner, ClaimOutcome.ACQUIRED, 1, 1)
+    if row.fingerprint != fingerprint:
+        outcome = ClaimOutcome.MISMATCH
+    elif row.state is State.DONE:
+        outcome = ClaimOutcome.COMPLETED
+    elif row.state is State.PENDING and row.owner == owner:
+        # The same delivery asks again because it never saw the answer.
+        outcome = ClaimOutcome.ACQUIRED
+    elif row.state is State.PENDING and row.lease_until > now:
+        outcome = ClaimOutcome.IN_PROGRESS
+    else:
+        # Released after a failure, or its holder died or overran the lease.
+        return Claim(key, owner, ClaimOutcome.ACQUIRED, row.generation + 1, row.attempts + 1)
+    return Claim(key, owner, outcome, row.generation, row.attempts)
+
+
+def check_lease(lease: float) -> float:
+    """Return *lease* in seconds, or raise ``ConfigurationError`` if it is not a finite, positive number."""
+    if isinstance(lease, bool) or not isinstance(lease, (int, float)) or not 0 < lease < 86_400:
+        raise ConfigurationError("a lease is a number of seconds, more than 0 and less than a day")
+    return lease
+
+
+def check_retain(retain: float) -> float:
+    """Return *retain* in seconds, or raise ``ConfigurationError`` if it is under 48 hours."""
+    try:
+        seconds = 0.0 if isinstance(retain, (bool, str)) else float(retain)
+    except (TypeError, ValueError, OverflowError):
+        seconds = 0.0
+    if not seconds >= MIN_RETAIN_SECONDS:
+        raise ConfigurationError(
+            "done claims are kept for at least 48 h (172800 seconds): WeChat Pay sends for 24 h 4 min, "
+            "and a claim forgotten sooner is a payment handled twice"
+        )
+    return seconds
+
+
+def check_key(key: str) -> str:
+    """Return *key*, or raise ``StoreError`` if it is empty, over 1024 bytes as UTF-8, or not Unicode text."""
+    try:
+        size = len(key.encode())
+    except UnicodeEncodeError:
+        size = 0
+    if not 0 < size <= _MAX_KEY_BYTES:
+        # Never cut to fit: two keys with one beginning would become one payment.
+        raise StoreError(f"key {shown(key)}: a key is 1 to 1024 bytes of UTF-8")
+    return key
+
+
+def check_purge(older_than: float, limit: int) -> None:
+    """Raise ``ConfigurationError`` if *older_than* is under 48 hours (in seconds) or *limit* under 1."""
+    try:
+        check_retain(older_than)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"older_than (in seconds) is too short: {error}") from None
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+        raise ConfigurationError("limit is how many claims one purge may forget, at least 1")
+
+
+def cut_error(error: str) -> str:
+    """Return the first 512 characters of *error*, as text that any database can hold."""
+    return error[:_MAX_ERROR_CHARACTERS].encode("utf-8", "replace").decode()
+
+
+@runtime_checkable
+class Store(Protocol):
+    """
+    The blocking store protocol.
+
+    Every method may raise :class:`~wxnotify.errors.StoreUnavailable`; it does so
+    within a bounded time rather than wait.
+    """
+
+    def claim(self, key: str, *, fingerprint: bytes, owner: bytes, lease: float) -> Claim:
+        """
+        Ask for the exclusive right to handle *key*; one atomic step, on the store's clock.
+
+        Args:
+            key: The natural key, compared byte for byte.
+
+            fingerprint: 32 bytes.
+
+            owner: 16 random bytes, new for each delivery.
+
+            lease: Seconds until another delivery may take over.
+
+        Returns:
+            The claim; look at its ``outcome``.
+        """
+        ...
+
+    def complete(self, claim: Claim, *, retain: float) -> CompleteOutcome:
+        """
+        Record that the work is done, if the claim is still yours.
+
+        A lease that ran out while nobody took over does not matter.
+
+        Args:
+            claim: An ACQUIRED claim.
+
+            retain: Seconds to remember it, at least 48 hours.
+
+        Raises:
+            ConfigurationError: If *retain* is too short.
+        """
+        ...
+
+    def release(self, claim: Claim, *, error: str) -> ReleaseOutcome:
+        """
+        Give the claim back after a failure; the next delivery gets it.
+
+        The row stays, with its attempts and *error* (the store may cut it).
+        """
+        ...
+
+    def extend(self, claim: Claim, lease: float) -> bool:
+        """Let the lease run *lease* seconds from now; False if the claim is lost."""
+        ...
+
+    def purge(self, older_than: float, limit: int) -> int:
+        """
+        Forget at most *limit* claims done more than *older_than* seconds ago whose retention has passed.
+
+        Returns:
+            How many. Call again while it is *limit*.
+
+        Raises:
+            ConfigurationError: If *older_than* is under 48 hours.
+        """
+        ...
+
+    def find(self, key: str) -> Record | None:
+        """Look up what is known of *key*, without changing it."""
+        ...
+
+
+class Bound(Protocol):
+    """A store inside the caller's open transaction; made by ``bind``."""
+
+    def complete(self, claim: Claim, *, retain: float) -> CompleteOutcome:
+        """
+        Record the completion as part of the caller's transaction: make it the last statement.
+
+        Returns:
+            DONE, or ALREADY when repeated on this same object.
+
+        Raises:
+            ClaimLost: If the claim is no longer yours, or was completed by an
+                earlier transaction. Let it roll yours back.
+
+            ConfigurationError: If the transaction the store was bound to has
+                ended meanwhile.
+        """
+        ...
+
+
+@runtime_checkable
+class TransactionalStore(Store, Protocol):
+    """A store that can complete inside the transaction that changes the order."""
+
+    def bind(self, connection: Any) -> Bound:
+        """
+        Tie a completion to the caller's transaction.
+
+        Never begins, commits or rolls back.
+
+        Args:
+            connection: The caller's connection, inside a transaction, on the
+                database this store uses.
+
+        Raises:
+            ConfigurationError: If the connection cannot give the promise: it is
+                not in a transaction, or on another database.
+        """
+        ...
+
+
+class AsyncStore(Protocol):
+    """The store protocol for an event loop: the same verbs, awaited."""
+
+    async def claim(self, key: str, *, fingerprint: bytes, owner: bytes, lease: float) -> Claim:
+        """See :meth:`Store.claim`."""
+        ...
+
+    async def complete(self, claim: Claim, *, retain: float) -> CompleteOutcome:
+        """See :meth:`Store.complete`."""
+        ...
+
+    async def release(self, claim: Claim, *, error: str) -> ReleaseOutcome:
+        """See :meth:`Store.release`."""
+        ...
+
+    async def extend(self, claim: Claim, lease: float) -> bool:
+        """See :meth:`Store.extend`."""
+        ...
+
+    async def purge(self, older_than: float, limit: int) -> int:
+        """See :meth:`Store.purge`."""
+        ...
+
+    async def find(self, key: str) -> Record | None:
+        """See :meth:`Store.find`."""
+        ...

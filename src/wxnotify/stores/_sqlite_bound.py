@@ -1,0 +1,102 @@
+"""
+A completion as part of the caller's own SQLite transaction.
+
+It executes on the caller's connection, and neither begins, commits nor rolls
+back. What would make the promise hollow is refused when it is bound.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+from collections.abc import Callable
+from typing import Any, Final
+
+from ..errors import ClaimLost, ConfigurationError, StoreUnavailable, shown
+from ..idempotency import Claim, CompleteOutcome, check_retain
+from . import _sqlite_statements as sql
+
+#: What ``PRAGMA synchronous`` answers for FULL; EXTRA is one more.
+_SYNCHRONOUS_FULL: Final = 2
+
+
+class SQLiteBound:
+    """
+    A completion inside a transaction of the caller's.
+
+    A savepoint set at the beginning tells at the end whether it is still the same
+    transaction: whoever commits or rolls back meanwhile takes the savepoint away.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, path: str, table: str, clock: Callable[[], float]
+    ) -> None:
+        if not isinstance(connection, sqlite3.Connection):
+            raise ConfigurationError(f"bind takes a sqlite3.Connection, not {type(connection).__name__}")
+        self._connection = connection
+        self._table = table
+        self._clock = clock
+        self._savepoint = f"wxnotify_{secrets.token_hex(8)}"
+        self._completed: Claim | None = None
+        try:
+            self._check(path)
+            self._ask(f"SAVEPOINT {self._savepoint}")
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"bind: {error}") from error
+
+    def complete(self, claim: Claim, *, retain: float) -> CompleteOutcome:
+        """See :meth:`wxnotify.idempotency.Bound.complete`."""
+        retain = float(check_retain(retain))
+        try:
+            self._ask(f"RELEASE {self._savepoint}")
+        except sqlite3.Error as error:
+            raise ConfigurationError(
+                "the transaction the store was bound to has ended: the handler must not commit or roll back, "
+                "because then its work and the completion do not stand or fall together"
+            ) from error
+        try:
+            self._ask(f"SAVEPOINT {self._savepoint}")
+            if claim == self._completed:
+                return CompleteOutcome.ALREADY
+            held = self._ask(sql.COMPLETE, **sql.named(claim), now=self._clock(), retain=retain)
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"completing in your transaction: {error}") from error
+        if not held:
+            # Done by an earlier transaction is no better than lost: what this
+            # one did to the order would be done a second time.
+            raise ClaimLost(f"key {shown(claim.key)}: the claim is not held any more; roll back")
+        self._completed = claim
+        return CompleteOutcome.DONE
+
+    def _check(self, path: str) -> None:
+        if not self._connection.in_transaction:
+            raise ConfigurationError('bind: not in a transaction; execute "BEGIN IMMEDIATE" first')
+        # As blobs, which the caller's text_factory leaves alone.
+        ((file,),) = self._ask("SELECT CAST(file AS BLOB) FROM pragma_database_list WHERE name = 'main'")
+        if not _same_file(os.fsdecode(file), path):
+            raise ConfigurationError(f"bind: the connection's main database is not the store's file, {path}")
+        ((synchronous,),) = self._ask("PRAGMA main.synchronous")
+        if synchronous < _SYNCHRONOUS_FULL:
+            raise ConfigurationError(
+                "bind: the connection may forget a commit when power is lost; execute "
+                "PRAGMA synchronous = FULL on it before the transaction"
+            )
+        ((journal,),) = self._ask("SELECT CAST(journal_mode AS BLOB) FROM pragma_journal_mode")
+        if journal in (b"memory", b"off"):
+            raise ConfigurationError(
+                "bind: without a journal on disk a crash leaves half a transaction; execute "
+                "PRAGMA journal_mode = TRUNCATE on the connection before the transaction"
+            )
+
+    def _ask(self, statement: str, **parameters: object) -> list[Any]:
+        # Not connection.execute, whose rows go through the caller's row_factory.
+        cursor = sqlite3.Cursor(self._connection)
+        return cursor.execute(statement.format(table=self._table), parameters).fetchall()
+
+
+def _same_file(one: str, other: str) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:  # A database in memory has no file.
+        return False
