@@ -104,7 +104,9 @@ def test_yuan_are_only_known_for_cny():
         check_amount(payment(fee_type="JPY"), Decimal("100"), "JPY")
 
 
-@pytest.mark.parametrize("unverified", [payment_fields(), signed(payment_fields()), None, b"<xml/>", payment().fields])
+@pytest.mark.parametrize(
+    "unverified", [payment_fields(), signed(payment_fields()), None, b"<xml/>", payment().fields]
+)
 def test_only_a_payment_is_compared(unverified):
     for check in (
         lambda: check_amount(unverified, 100),
@@ -141,7 +143,9 @@ def test_a_payment_for_somebody_else_is_refused_by_the_field_that_differs(field,
     assert error.received == changes[field]
 
 
-@pytest.mark.parametrize(("name", "expected"), [("mch_id", "1900"), ("appid", "wx888"), ("appid", "wx88888888888888889")])
+@pytest.mark.parametrize(
+    ("name", "expected"), [("mch_id", "1900"), ("appid", "wx888"), ("appid", "wx88888888888888889")]
+)
 def test_an_id_is_compared_whole(name, expected):
     assert code_of(check_merchant, payment(), **{**OWN, name: expected}) == "merchant_mismatch"
 
@@ -155,7 +159,10 @@ def test_no_app_configured_lets_no_payment_pass(appid):
 def test_a_service_provider_names_the_sub_merchant(expected):
     paid = payment(sub_mch_id="1900000110")
     assert check_merchant(paid, **OWN, sub_mch_id=expected) is None
-    assert code_of(check_merchant, payment(sub_mch_id="1900000119"), **OWN, sub_mch_id=expected) == "merchant_mismatch"
+    assert (
+        code_of(check_merchant, payment(sub_mch_id="1900000119"), **OWN, sub_mch_id=expected)
+        == "merchant_mismatch"
+    )
     assert code_of(check_merchant, payment(), **OWN, sub_mch_id=expected) == "merchant_mismatch"
 
 
@@ -163,7 +170,9 @@ def test_the_sub_merchants_app_is_compared_only_if_it_is_named():
     paid = payment(sub_mch_id="1900000110", sub_appid="wx9")
     assert check_merchant(paid, **OWN, sub_mch_id="1900000110") is None
     assert check_merchant(paid, **OWN, sub_mch_id="1900000110", sub_appid="wx9") is None
-    assert code_of(check_merchant, paid, **OWN, sub_mch_id="1900000110", sub_appid="wx8") == "merchant_mismatch"
+    assert (
+        code_of(check_merchant, paid, **OWN, sub_mch_id="1900000110", sub_appid="wx8") == "merchant_mismatch"
+    )
     assert code_of(check_merchant, paid, **OWN, sub_mch_id="1900000110", sub_appid="") == "merchant_mismatch"
 
 
@@ -178,7 +187,10 @@ def test_an_order_not_yet_settled_or_settled_by_this_transaction_passes(settled_
 def test_an_order_settled_by_another_transaction_was_paid_twice():
     with pytest.raises(TransactionMismatch) as refusal:
         check_transaction(payment(), "4200000000202611230000000002")
-    assert all(part in str(refusal.value) for part in ("A-1001", payment().transaction_id, "4200000000202611230000000002"))
+    assert all(
+        part in str(refusal.value)
+        for part in ("A-1001", payment().transaction_id, "4200000000202611230000000002")
+    )
 
 
 def test_a_failed_second_attempt_is_not_paid_twice():

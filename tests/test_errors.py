@@ -84,7 +84,12 @@ def test_every_error_is_a_notify_error(name):
 def test_an_error_pickles_with_its_text_and_attributes(name, protocol):
     error = made(name)
     back = pickle.loads(pickle.dumps(error, protocol))
-    assert (type(back), str(back), vars(back), back.args) == (type(error), str(error), vars(error), error.args)
+    assert (type(back), str(back), vars(back), back.args) == (
+        type(error),
+        str(error),
+        vars(error),
+        error.args,
+    )
 
 
 @pytest.mark.parametrize("name", CODES)
@@ -102,6 +107,7 @@ def test_an_error_without_detail_says_its_code(name):
 
 def test_an_error_says_its_detail():
     assert str(errors.MissingField("openid is absent")) == "openid is absent"
+    assert str(errors.UnknownOrder(1001)) == "1001"
 
 
 @pytest.mark.parametrize(
@@ -153,7 +159,19 @@ def test_a_failed_query_names_the_code_it_got():
 
 @pytest.mark.parametrize(
     "text",
-    ["a\nb", "a\rb", "\x1b[31mred", "a\u2028b", "a\u202eb", "\x85", "\0", "\ud800", "支付", "\x7f", "\U0001f600"],
+    [
+        "a\nb",
+        "a\rb",
+        "\x1b[31mred",
+        "a\u2028b",
+        "a\u202eb",
+        "\x85",
+        "\0",
+        "\ud800",
+        "支付",
+        "\x7f",
+        "\U0001f600",
+    ],
 )
 def test_foreign_text_is_shown_on_one_line_of_plain_ascii(text):
     assert shown(text).isascii()

@@ -76,7 +76,9 @@ def test_a_lease_that_is_not_a_number_of_seconds_below_a_day_is_refused(lease):
     assert refusal.value.code == "configuration"
 
 
-@pytest.mark.parametrize("retain", [0, -1, MIN_RETAIN_SECONDS - 1, -math.inf, 10**400, math.nan, True, "172800", None])
+@pytest.mark.parametrize(
+    "retain", [0, -1, MIN_RETAIN_SECONDS - 1, -math.inf, 10**400, math.nan, True, "172800", None]
+)
 def test_a_retention_below_48_hours_is_refused(retain):
     with pytest.raises(ConfigurationError, match="at least 48 h") as refusal:
         check_retain(retain)

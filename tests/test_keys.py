@@ -36,7 +36,8 @@ def test_keys_do_not_compare():
 
 BAD_KEYS = [
     "", " ", " " * 32, "\n", "k" * 31, "k" * 33, KEY + "\n", " " + KEY[1:], KEY[:-1] + " ", KEY[:-1] + "\t",
-    KEY[:-1] + "é", "密" * 32, KEY[:-1] + "\x7f", "\ud800" * 32, KEY.encode(), None, 5, 0, False, 1.5, [], {}, object(),
+    KEY[:-1] + "é", "密" * 32, KEY[:-1] + "\x7f", "\ud800" * 32, KEY.encode(), None, 5, 0, False, 1.5, [], {},
+    object(),
 ]  # fmt: skip
 
 

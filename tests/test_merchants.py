@@ -4,12 +4,12 @@ import traceback
 
 import pytest
 
-from wxnotify import Expected, Key, Merchant
+from wxnotify import Expected, Key, Merchant, verify
 from wxnotify._merchants import Ring
-from wxnotify.errors import ConfigurationError, NotifyError, UnknownMerchant
+from wxnotify.errors import ConfigurationError, MerchantMismatch, NotifyError, UnknownMerchant
 from wxnotify.testing import APPID, KEY, MCH_ID, payment
 
-from .support import code_of
+from .support import code_of, signed
 
 OTHER = "1900000110"
 
@@ -84,7 +84,9 @@ def test_the_repr_names_the_merchant_and_counts_its_keys():
     assert repr(shop(keys=[KEY, KEY[::-1]])) == f"<Merchant {MCH_ID}, 2 keys>"
 
 
-@pytest.mark.parametrize("settings", [{"keys": ""}, {"mch_id": ""}, {"appid": ""}, {"sign_types": ()}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{"keys": ""}, {"mch_id": ""}, {"appid": ""}, {"sign_types": ()}], ids=str
+)
 def test_the_traceback_of_a_merchant_that_could_not_be_made_can_be_shown_with_its_locals(settings):
     with pytest.raises(ConfigurationError) as refusal:
         shop(**settings)
@@ -107,7 +109,7 @@ def test_the_traceback_of_a_merchant_that_could_not_be_made_can_be_shown_with_it
     ids=str,
 )
 def test_a_payment_for_this_merchant_passes_before_its_order_is_known(changes, settings):
-    assert shop(**settings).check(payment(**changes)) is None
+    assert shop(**settings).check(payment(**changes).fields) is None
 
 
 @pytest.mark.parametrize(
@@ -116,12 +118,24 @@ def test_a_payment_for_this_merchant_passes_before_its_order_is_known(changes, s
         ({"mch_id": OTHER}, {}),
         ({"appid": "wx2"}, {}),
         ({"sub_mch_id": "1900000111"}, {"sub_mch_ids": [OTHER]}),
-        ({}, {"sub_mch_ids": [OTHER]}),
     ],
     ids=str,
 )
 def test_a_payment_for_another_merchant_is_refused_before_its_order_is_known(changes, settings):
-    assert code_of(shop(**settings).check, payment(**changes)) == "merchant_mismatch"
+    assert code_of(shop(**settings).check, payment(**changes).fields) == "merchant_mismatch"
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"mch_id": MCH_ID}, {"appid": APPID, "out_trade_no": "A-1001"}], ids=str
+)
+def test_a_field_the_message_does_not_have_is_left_to_those_who_need_it(fields):
+    assert shop(sub_mch_ids=[OTHER]).check(verify(signed(fields), KEY)) is None
+
+
+def test_a_foreign_message_that_names_no_order_is_refused_by_the_field_that_differs():
+    with pytest.raises(MerchantMismatch) as refusal:
+        shop().check(verify(signed({"mch_id": OTHER}), KEY))
+    assert (refusal.value.out_trade_no, refusal.value.field, refusal.value.received) == ("", "mch_id", OTHER)
 
 
 @pytest.mark.parametrize(
@@ -147,11 +161,16 @@ def test_a_payment_that_went_where_the_order_says_passes(changes, settings, orde
         ({}, {}, Expected(100, mch_id=OTHER)),
         ({}, {"appid": [APPID, "wx2"]}, Expected(100, appid="wx2")),
         # A's order handled as B's.
-        ({"sub_mch_id": OTHER}, {"sub_mch_ids": [OTHER, "1900000111"]}, Expected(100, sub_mch_id="1900000111")),
+        (
+            {"sub_mch_id": OTHER},
+            {"sub_mch_ids": [OTHER, "1900000111"]},
+            Expected(100, sub_mch_id="1900000111"),
+        ),
         # Neither the order nor the configuration knows of a sub-merchant.
         ({"sub_mch_id": OTHER}, {}, None),
         ({"sub_mch_id": OTHER}, {}, Expected(100)),
         ({}, {}, Expected(100, sub_mch_id=OTHER)),
+        ({}, {"sub_mch_ids": [OTHER]}, None),
         ({"sub_mch_id": OTHER}, {"sub_mch_ids": [OTHER]}, Expected(100, sub_appid="wx9")),
     ],
     ids=str,
@@ -169,7 +188,9 @@ def test_the_ring_finds_the_merchant_that_the_fields_name():
     assert Ring(first).find({"mch_id": MCH_ID}) is first
 
 
-@pytest.mark.parametrize("fields", [{}, {"mch_id": ""}, {"mch_id": OTHER}, {"mch_id": MCH_ID + " "}, {"appid": APPID}])
+@pytest.mark.parametrize(
+    "fields", [{}, {"mch_id": ""}, {"mch_id": OTHER}, {"mch_id": MCH_ID + " "}, {"appid": APPID}]
+)
 def test_there_is_no_merchant_to_fall_back_to(fields):
     with pytest.raises(UnknownMerchant) as refusal:
         Ring(shop()).find(fields)

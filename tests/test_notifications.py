@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import copy
 import hashlib
+import pickle
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -23,7 +25,9 @@ def answered(**changes: str | None) -> Payment:
 
 
 def test_a_paid_notification_is_read():
-    paid = payment(attach="note", cash_fee="0", settlement_total_fee="90", coupon_fee="100", cash_fee_type="USD")
+    paid = payment(
+        attach="note", cash_fee="0", settlement_total_fee="90", coupon_fee="100", cash_fee_type="USD"
+    )
     assert paid.paid is True
     assert paid.kind == "payment"
     assert paid.result == "SUCCESS"
@@ -58,7 +62,9 @@ def test_unknown_fields_are_kept():
     assert payment(a_field_of_next_year="1").fields["a_field_of_next_year"] == "1"
 
 
-@pytest.mark.parametrize("made_of", [dict(PAID), None, b"<xml/>", signed(PAID), payment()], ids=lambda x: type(x).__name__)
+@pytest.mark.parametrize(
+    "made_of", [dict(PAID), None, b"<xml/>", signed(PAID), payment()], ids=lambda x: type(x).__name__
+)
 def test_only_what_verify_returned_is_read(made_of):
     with pytest.raises(TypeError, match="verify"):
         Payment.from_verified(made_of)
@@ -105,7 +111,10 @@ def test_a_failed_payment_still_needs_its_order():
     assert code_of(received, signed(fields)) == "missing_field"
 
 
-@pytest.mark.parametrize("state", ["NOTPAY", "CLOSED", "REVOKED", "USERPAYING", "PAYERROR", "REFUND", "ACCEPT", "NEW_STATE", "success"])
+@pytest.mark.parametrize(
+    "state",
+    ["NOTPAY", "CLOSED", "REVOKED", "USERPAYING", "PAYERROR", "REFUND", "ACCEPT", "NEW_STATE", "success"],
+)
 def test_an_order_query_is_paid_in_no_state_but_success(state):
     asked = answered(trade_state=state)
     assert asked.paid is False
@@ -131,12 +140,15 @@ def test_an_unpaid_order_needs_no_amount():
 # --- shapes --------------------------------------------------------------------
 
 NOT_DIGITS = [
-    "+1", "-1", " 1", "1 ", "1_0", "1.0", "1e3", "0x10", "nan", "inf", "１００", "٣", "²", "1\n", "\n1", "1\xa0", "1,000",
+    "+1", "-1", " 1", "1 ", "1_0", "1.0", "1e3", "0x10", "nan", "inf", "１００", "٣", "²", "1\n", "\n1",
+    "1\xa0", "1,000",
     "1" * 17, "9" * 5_000, "a", "1\u200b",
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["total_fee", "cash_fee", "settlement_total_fee", "coupon_fee", "coupon_fee_0"])
+@pytest.mark.parametrize(
+    "name", ["total_fee", "cash_fee", "settlement_total_fee", "coupon_fee", "coupon_fee_0"]
+)
 @pytest.mark.parametrize("text", NOT_DIGITS, ids=range(len(NOT_DIGITS)))
 def test_an_amount_is_plain_ascii_digits(name, text):
     assert code_of(payment, **{name: text}) == "bad_field"
@@ -164,10 +176,16 @@ def test_the_amount_of_an_unpaid_order_is_read_as_strictly():
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        *(("out_trade_no", text) for text in ("A" * 33, "A 1", "A/1", "A:1", "A.1", "订单", "A\n", "A1&b", "Ａ1", "A'1")),
+        *(
+            ("out_trade_no", text)
+            for text in ("A" * 33, "A 1", "A/1", "A:1", "A.1", "订单", "A\n", "A1&b", "Ａ1", "A'1")
+        ),
         *(("transaction_id", text) for text in ("4" * 65, "42-1", "42/1", "42:1", "４２", "42\n", "42_1")),
         *(("mch_id", text) for text in ("1" * 33, "19 0", "19/0", "１９", "19\n", "19:0", "19-0")),
-        *(("trade_state", text) for text in ("SUCCESS\n", "S" * 33, "A/B", "A:B", "SUCCESS ", "NOT PAY", "支付")),
+        *(
+            ("trade_state", text)
+            for text in ("SUCCESS\n", "S" * 33, "A/B", "A:B", "SUCCESS ", "NOT PAY", "支付")
+        ),
     ],
 )
 def test_an_id_holds_no_other_characters_than_wechat_pay_uses(name, text):
@@ -186,7 +204,8 @@ def test_a_transaction_id_may_have_64_characters():
 @pytest.mark.parametrize(
     "text",
     ["20261123", "20261123120000 ", "20261323120000", "20261132120000", "20261123250000", "20261123126000",
-     "20261123120060", "00001123120000", "２０２６１１２３１２００００", "2026-11-23 12:00:00", "9" * 14, "x" * 5_000],
+     "20261123120060", "00001123120000", "２０２６１１２３１２００００", "2026-11-23 12:00:00", "9" * 14,
+     "x" * 5_000],
 )  # fmt: skip
 def test_an_odd_time_never_costs_a_payment(text):
     paid = payment(time_end=text)
@@ -205,7 +224,12 @@ def test_every_digit_of_the_time_counts():
 
 def test_coupons_are_those_the_message_has_in_their_order():
     paid = payment(
-        coupon_fee_10="7", coupon_id_0="a", coupon_type_0="CASH", coupon_fee_0="5", coupon_id_2="b", coupon_type_10="NO_CASH"
+        coupon_fee_10="7",
+        coupon_id_0="a",
+        coupon_type_0="CASH",
+        coupon_fee_0="5",
+        coupon_id_2="b",
+        coupon_type_10="NO_CASH",
     )
     assert paid.coupons == (Coupon(0, "a", "CASH", 5), Coupon(2, "b", "", None), Coupon(10, "", "NO_CASH", 7))
 
@@ -216,7 +240,16 @@ def test_the_count_of_coupons_is_not_believed(count):
 
 
 @pytest.mark.parametrize(
-    "name", ["coupon_id", "coupon_fee_", "coupon_fee_00", "coupon_fee_x", "coupon_fee_99999", "coupon_note_0", "coupon_fee_0_0"]
+    "name",
+    [
+        "coupon_id",
+        "coupon_fee_",
+        "coupon_fee_00",
+        "coupon_fee_x",
+        "coupon_fee_99999",
+        "coupon_note_0",
+        "coupon_fee_0_0",
+    ],
 )
 def test_other_names_that_begin_with_coupon_are_no_coupons(name):
     paid = payment(**{name: "odd"})
@@ -232,11 +265,17 @@ def test_the_key_says_kind_merchant_transaction_and_result():
 
 
 def test_without_a_transaction_the_key_names_the_order():
-    assert payment(result_code="FAIL", transaction_id=None).key == f"payment/{MCH_ID}/out_trade_no:A-1001/FAIL"
+    assert (
+        payment(result_code="FAIL", transaction_id=None).key == f"payment/{MCH_ID}/out_trade_no:A-1001/FAIL"
+    )
 
 
 def test_a_failure_never_uses_up_the_key_of_the_payment_that_follows():
-    keys = {payment().key, payment(result_code="FAIL").key, *(answered(trade_state=s).key for s in ("REFUND", "NOTPAY"))}
+    keys = {
+        payment().key,
+        payment(result_code="FAIL").key,
+        *(answered(trade_state=s).key for s in ("REFUND", "NOTPAY")),
+    }
     assert len(keys) == 4
 
 
@@ -268,7 +307,13 @@ def test_what_may_differ_between_two_deliveries_is_not_in_the_fingerprint(change
 
 @pytest.mark.parametrize(
     "changes",
-    [{"total_fee": "1"}, {"out_trade_no": "B-1"}, {"fee_type": "USD"}, {"openid": "o2"}, {"sub_mch_id": "1900000110"}],
+    [
+        {"total_fee": "1"},
+        {"out_trade_no": "B-1"},
+        {"fee_type": "USD"},
+        {"openid": "o2"},
+        {"sub_mch_id": "1900000110"},
+    ],
     ids=str,
 )
 def test_the_same_transaction_with_other_business_content_is_seen(changes):
@@ -277,7 +322,9 @@ def test_the_same_transaction_with_other_business_content_is_seen(changes):
     assert payment(**changes) != payment()
 
 
-@pytest.mark.parametrize("changes", [{"mch_id": "1900000110"}, {"transaction_id": "4200000000202611230000000002"}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{"mch_id": "1900000110"}, {"transaction_id": "4200000000202611230000000002"}], ids=str
+)
 def test_another_merchant_or_transaction_is_another_key(changes):
     assert payment(**changes).key != payment().key
 
@@ -297,7 +344,10 @@ def test_the_fingerprint_is_sha_256_of_values_led_by_their_lengths():
 
 
 def test_no_two_lists_of_values_run_into_one_fingerprint():
-    assert payment(total_fee="10", fee_type="0CNY").fingerprint != payment(total_fee="100", fee_type="CNY").fingerprint
+    assert (
+        payment(total_fee="10", fee_type="0CNY").fingerprint
+        != payment(total_fee="100", fee_type="CNY").fingerprint
+    )
 
 
 # --- the value -----------------------------------------------------------------
@@ -331,3 +381,15 @@ def test_the_repr_stays_on_one_line_whatever_the_currency_says():
 
 def test_a_notification_goes_from_bytes_to_payment():
     assert Payment.from_verified(verify(parse(notification(total_fee="8800")), KEY)).total_fee == 8800
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+def test_a_payment_can_be_copied_and_pickled_for_a_worker(copied):
+    one = payment(coupon_id_0="1", coupon_fee_0="5")
+    other = copied(one)
+    assert other == one
+    assert (dict(other.fields), other.coupons, other.time_end) == (
+        dict(one.fields),
+        one.coupons,
+        one.time_end,
+    )

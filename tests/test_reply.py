@@ -14,6 +14,24 @@ def test_success_is_the_documented_answer_byte_for_byte():
     )
 
 
+def test_a_reply_is_a_value_and_no_tuple_that_a_framework_would_read_as_its_own():
+    reply = build_reply()
+    assert not isinstance(reply, tuple)
+    assert reply == build_reply()
+    assert hash(reply) == hash(build_reply())
+    assert reply != build_reply("FAIL")
+    assert reply != (reply.status, reply.headers, reply.body)
+    assert all(part in repr(reply) for part in ("200", "text/xml", "SUCCESS"))
+
+
+@pytest.mark.parametrize("name", ["status", "headers", "body", "anything"])
+def test_a_reply_cannot_be_changed(name):
+    reply = build_reply()
+    with pytest.raises(AttributeError):
+        setattr(reply, name, 500)
+    assert reply == build_reply()
+
+
 @pytest.mark.parametrize(("status", "sent"), [(None, 500), (400, 400), (401, 401), (503, 503), (599, 599)])
 def test_fail_goes_out_with_a_status_that_says_so_too(status, sent):
     reply = build_reply("FAIL", "bad_signature", status=status)
@@ -46,12 +64,16 @@ def test_there_is_no_third_answer(return_code):
         ("", ""),
         ("]]>", "]]>"),
         ("]]]]>>", "]]]]>>"),
-        ("]]></return_msg><return_code>SUCCESS</return_code>", "]]></return_msg><return_code>SUCCESS</return_code>"),
+        (
+            "]]></return_msg><return_code>SUCCESS</return_code>",
+            "]]></return_msg><return_code>SUCCESS</return_code>",
+        ),
         ("<b>&amp;</b>", "<b>&amp;</b>"),
         ("支付\U0001f600", "支付\U0001f600"),
         ("a\0b\x1bc\x7f", "abc\x7f"),
         ("\ud800a\udfffb\ufffe\uffff", "ab"),
         ("x" * 127 + "]]>", "x" * 127 + "]"),
+        ("]]>" * 60, ("]]>" * 60)[:128]),
         ("\0" * 200 + "end", "end"),
         ("\U0001f600" * 200, "\U0001f600" * 128),
     ],
@@ -67,13 +89,16 @@ def test_the_length_announced_is_that_of_the_bytes(message):
     assert dict(reply.headers)["Content-Length"] == str(len(reply.body))
 
 
-@pytest.mark.parametrize("name", sorted(set(errors.__all__) - {"AmountMismatch", "MerchantMismatch", "QueryFailed"}))
+@pytest.mark.parametrize(
+    "name", sorted(set(errors.__all__) - {"AmountMismatch", "MerchantMismatch", "QueryFailed"})
+)
 def test_every_refusal_is_told_fail_with_its_code_and_nothing_of_its_text(name):
     error: NotifyError = getattr(errors, name)("detail of the request")
     reply = fail_reply(error)
     assert reply.status == error.status
     if error.status == 405:
-        assert reply.headers == (("Allow", "POST"), ("Content-Length", "0"))
+        assert dict(reply.headers)["Allow"] == "POST"
+        assert dict(reply.headers)["Content-Length"] == "0"
         assert reply.body == b""
     else:
         assert parse(reply.body) == {"return_code": "FAIL", "return_msg": error.code}

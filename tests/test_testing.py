@@ -35,7 +35,9 @@ def test_a_field_is_changed_added_or_left_out():
 @pytest.mark.parametrize("build", [notification, query_answer])
 def test_what_is_built_holds_the_reference_signature(build, sign_type):
     fields = parse(build(key=OWN_KEY, sign_type=sign_type, total_fee="8800"))
-    assert fields == signed({name: value for name, value in fields.items() if name != "sign"}, OWN_KEY, sign_type)
+    assert fields == signed(
+        {name: value for name, value in fields.items() if name != "sign"}, OWN_KEY, sign_type
+    )
     assert verify(fields, OWN_KEY)["total_fee"] == "8800"
     assert code_of(verify, fields, KEY) == "bad_signature"
 

@@ -219,15 +219,37 @@ def test_fields_after_several_cdata_sections_are_counted():
     assert code_of(parse, body, max_fields=5) == "too_many_fields"
 
 
+@pytest.mark.parametrize(
+    "start",
+    [b"", b"<a><![CDATA[</]]></a>", b"<a><![CDATA[</]]></a>" * 3, b"<a><![CDATA[]]]]><![CDATA[>]]></a>"],
+)
+def test_a_document_of_very_many_fields_is_refused_before_it_is_parsed(start, expat_calls):
+    body = b"<xml>" + start + many(5_000)[len("<xml>") :]
+    assert code_of(parse, body, max_bytes=1_000_000) == "too_many_fields"
+    assert expat_calls == []
+    parse(b"<xml/>")
+    assert len(expat_calls) == 1
+
+
+@pytest.mark.parametrize("body", [b"", b" ", b"\xff", b"\0", "<xml/>".encode("utf-16"), b"x" * 65_537])
+def test_what_is_not_utf8_or_too_large_never_reaches_the_parser(body, expat_calls):
+    assert code_of(parse, body) in ("empty_body", "bad_encoding", "too_large")
+    assert expat_calls == []
+
+
 # --- writing -------------------------------------------------------------------
 
 
 def test_fields_are_written_as_wechat_pay_writes_them():
-    assert write({"appid": "wx1", "body": "a<b>&c"}) == b"<xml><appid>wx1</appid><body>a&lt;b&gt;&amp;c</body></xml>"
+    assert (
+        write({"appid": "wx1", "body": "a<b>&c"})
+        == b"<xml><appid>wx1</appid><body>a&lt;b&gt;&amp;c</body></xml>"
+    )
 
 
 @pytest.mark.parametrize(
-    "value", ["", " x ", "]]>", "<!DOCTYPE a>", "a\rb", "a\r\nb", "\t\n", "支付\U0001f600", "&amp;", "\x85\u2028"]
+    "value",
+    ["", " x ", "]]>", "<!DOCTYPE a>", "a\rb", "a\r\nb", "\t\n", "支付\U0001f600", "&amp;", "\x85\u2028"],
 )
 def test_what_is_written_is_read_back(value):
     assert parse(write({"attach": value})) == {"attach": value}
@@ -235,7 +257,8 @@ def test_what_is_written_is_read_back(value):
 
 @pytest.mark.parametrize(
     "name",
-    ["", " ", "a b", "a ", "1a", "_a", "a-b", "a:b", "é", "a" * 65, "a\n", "a>", "\ud800", None, 5, b"a", ("a",)],
+    ["", " ", "a b", "a ", "1a", "_a", "a-b", "a:b", "é", "a" * 65, "a\n", "a>", "\ud800", None, 5, b"a",
+     ("a",)],
     ids=ascii,
 )  # fmt: skip
 def test_a_name_that_parse_would_refuse_is_not_written(name):

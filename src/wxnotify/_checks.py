@@ -82,9 +82,7 @@ def check_amount(payment: Payment, expected_fen: int | Decimal, currency: str = 
     check_payment(payment)
     expected = _fen(expected_fen, currency)
     if payment.total_fee != expected or payment.fee_type != currency:
-        raise AmountMismatch(
-            payment.out_trade_no, payment.total_fee, payment.fee_type, expected, currency
-        )
+        raise AmountMismatch(payment.out_trade_no, payment.total_fee, payment.fee_type, expected, currency)
 
 
 def _fen(amount: int | Decimal, currency: str) -> int:
@@ -94,9 +92,7 @@ def _fen(amount: int | Decimal, currency: str) -> int:
         from decimal import Decimal
 
         if not isinstance(amount, Decimal):
-            raise TypeError(
-                f"an amount is an int of fen or a Decimal of yuan, not {type(amount).__name__}"
-            )
+            raise TypeError(f"an amount is an int of fen or a Decimal of yuan, not {type(amount).__name__}")
         if currency != "CNY":
             raise ValueError(f"give an amount in {currency} as an int of its smallest unit")
         if not amount.is_finite():
@@ -158,9 +154,12 @@ def check_merchant(
         allowed = (expected,) if isinstance(expected, str) else tuple(expected) or ("",)
         received = getattr(payment, field)
         if received not in allowed:
-            raise MerchantMismatch(
-                payment.out_trade_no, field, received, " or ".join(map(repr, allowed))
-            )
+            raise mismatch(payment.out_trade_no, field, received, allowed)
+
+
+def mismatch(out_trade_no: str, field: str, received: str, allowed: tuple[str, ...]) -> MerchantMismatch:
+    """Make the error for a *field* that is none of those *allowed*."""
+    return MerchantMismatch(out_trade_no, field, received, " or ".join(map(repr, allowed)))
 
 
 def check_transaction(payment: Payment, transaction_id: str | None) -> None:

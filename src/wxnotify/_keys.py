@@ -106,7 +106,12 @@ def as_keys(key: AnyKey | Iterable[AnyKey]) -> tuple[Key, ...]:
     """Make the tuple of :class:`Key` out of one key or several; the order stays."""
     if isinstance(key, Key):
         return (key,)
-    several = isinstance(key, Iterable) and not isinstance(key, (str, bytes))
+    if isinstance(key, str):
+        try:
+            return (Key(key),)
+        finally:
+            del key
+    several = isinstance(key, Iterable) and not isinstance(key, bytes)
     given: list[object] = list(key) if several else [key]
     del key
     keys: list[Key] = []

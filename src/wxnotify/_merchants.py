@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from ._checks import Expected, check_merchant
+from ._checks import Expected, check_merchant, mismatch
 from ._keys import SIGN_TYPES, AnyKey, Key, SignType, as_keys
 from ._notifications import Payment
+from ._signature import Verified
 from .errors import ConfigurationError, UnknownMerchant, shown
 
 
@@ -70,20 +71,24 @@ class Merchant:
         if not self.sign_types or not set(self.sign_types) <= set(SIGN_TYPES):
             raise ConfigurationError(f"sign_types are some of {', '.join(SIGN_TYPES)}")
 
-    def check(self, payment: Payment) -> None:
+    def check(self, verified: Verified) -> None:
         """
-        Check that *payment* went to this merchant, before any order is looked up.
+        Check that an authentic message is for this merchant, before it is read any further.
+
+        A field the message does not have is not this check's to miss.
 
         Raises:
             MerchantMismatch: If ``mch_id``, ``appid`` or ``sub_mch_id`` is not
                 one of those configured.
         """
-        check_merchant(
-            payment,
-            mch_id=self.mch_id,
-            appid=self.appids,
-            sub_mch_id=self.sub_mch_ids or payment.sub_mch_id,
-        )
+        for field, configured in (
+            ("mch_id", (self.mch_id,)),
+            ("appid", self.appids),
+            ("sub_mch_id", self.sub_mch_ids),
+        ):
+            received = verified.get(field)
+            if received is not None and configured and received not in configured:
+                raise mismatch(verified.get("out_trade_no", ""), field, received, configured)
 
     def check_order(self, payment: Payment, expected: Expected | None) -> None:
         """

@@ -11,10 +11,13 @@ Source: WeChat Pay APIv2, "notes on notifications".
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from ._wire import writable
 from .errors import NotifyError
 
 _MAX_MESSAGE = 128
+_CONTENT_TYPE = "text/xml; charset=utf-8"
 
 
 class Reply:
@@ -27,18 +30,24 @@ class Reply:
 
     __slots__ = ("body", "headers", "status")
 
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
     def __init__(self, status: int, headers: tuple[tuple[str, str], ...], body: bytes) -> None:
-        self.status = status
-        self.headers = headers
-        self.body = body
+        for name, value in (("status", status), ("headers", headers), ("body", body)):
+            object.__setattr__(self, name, value)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"a Reply is sent as it is; {name} cannot be changed")
+
+    def __hash__(self) -> int:
+        return hash((self.status, self.headers, self.body))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Reply):
             return NotImplemented
         return (self.status, self.headers, self.body) == (other.status, other.headers, other.body)
-
-    def __hash__(self) -> int:
-        return hash((self.status, self.headers, self.body))
 
     def __repr__(self) -> str:
         return f"Reply(status={self.status}, headers={self.headers}, body={self.body!r})"
@@ -87,7 +96,7 @@ def build_reply(return_code: str = "SUCCESS", return_msg: str = "OK", *, status:
     ).encode()
     return Reply(
         status,
-        (("Content-Type", "text/xml; charset=utf-8"), ("Content-Length", str(len(body)))),
+        (("Content-Type", _CONTENT_TYPE), ("Content-Length", str(len(body)))),
         body,
     )
 
@@ -108,5 +117,5 @@ def fail_reply(error: NotifyError) -> Reply:
         401
     """
     if error.status == 405:
-        return Reply(405, (("Allow", "POST"), ("Content-Length", "0")), b"")
+        return Reply(405, (("Allow", "POST"), ("Content-Type", _CONTENT_TYPE), ("Content-Length", "0")), b"")
     return build_reply("FAIL", error.code, status=error.status)

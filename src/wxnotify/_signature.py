@@ -187,8 +187,8 @@ def verify(
         AmbiguousSignature: If the signature holds but a value contains a field
             that WeChat Pay makes, such as ``&bank_type=``.
 
-        BadField, BadFieldName: If a value or a name is not what :func:`parse`
-            could have returned.
+        BadField, BadFieldName: If a value is not text that UTF-8 can carry, or a
+            name holds anything but ASCII letters, digits and underscores.
 
     Source:
         WeChat Pay APIv2, "signature algorithm" (doc 4011985891); the choice by

@@ -78,7 +78,7 @@ class NotifyError(Exception):
         self.detail = detail
 
     def __str__(self) -> str:
-        return self.detail or self.code
+        return str(self.detail) or self.code
 
 
 # --- while the request is read -------------------------------------------------
@@ -306,10 +306,7 @@ class AmountMismatch(NotifyError):
     def __str__(self) -> str:
         came = "absent" if self.received_fen is None else _money(self.received_fen, self.received_currency)
         wanted = _money(self.expected_fen, self.expected_currency)
-        return (
-            f"out_trade_no {shown(self.out_trade_no)}: total_fee is {came}, "
-            f"the order says {wanted}"
-        )
+        return f"out_trade_no {shown(self.out_trade_no)}: total_fee is {came}, the order says {wanted}"
 
 
 def _money(fen: int, currency: str) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 import os
 import sqlite3
+import tempfile
 import threading
 import time
 import warnings
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -294,12 +296,28 @@ def test_a_path_that_cannot_be_opened_is_refused(tmp_path):
         SQLiteStore(tmp_path)
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everything")
-def test_a_read_only_file_is_refused(path, store):
-    store.close()
-    path.chmod(0o444)
-    with code("store_unavailable", StoreUnavailable, "readonly"):
-        claim_key(store)
+@contextmanager
+def somebody_without_rights():
+    """Root may write everything, so be nobody for a while."""
+    root = hasattr(os, "geteuid") and os.geteuid() == 0
+    if root:
+        os.seteuid(65_534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+def test_a_read_only_file_is_refused():
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        path = Path(directory, "claims.db")
+        SQLiteStore(path).close()
+        path.chmod(0o444)
+        with somebody_without_rights(), code("store_unavailable", StoreUnavailable, "readonly"):
+            claim_key(SQLiteStore(path))
+        path.chmod(0o644)
 
 
 def test_a_full_disk_is_refused_and_then_recovered_from(path, store):
@@ -559,6 +577,58 @@ def test_a_temporary_table_of_the_same_name_does_not_matter(store, shop):
     assert store.find(KEY).state is State.DONE
 
 
+# --- the store's own transaction ----------------------------------------------------------
+
+
+def test_the_stores_transaction_can_be_bound_and_commits_at_its_end(store, shop):
+    claim = claim_key(store)
+    with store.transaction() as connection:
+        bound = store.bind(connection)
+        pay(connection)
+        bound.complete(claim, retain=KEEP)
+        assert times_paid(shop) == 0
+    assert store.find(KEY).state is State.DONE
+    assert times_paid(shop) == 1
+
+
+@pytest.mark.parametrize("error", [KeyError("mine"), sqlite3.IntegrityError("mine"), KeyboardInterrupt()])
+def test_the_stores_transaction_rolls_back_at_an_exception_and_lets_it_through(store, shop, error):
+    def failing():
+        with store.transaction() as connection:
+            pay(connection)
+            raise error
+
+    with pytest.raises(type(error)) as raised:
+        failing()
+    assert raised.value is error
+    assert times_paid(shop) == 0
+
+
+def test_the_stores_transaction_waits_no_longer_than_it_may(path, shop):
+    with SQLiteStore(path, timeout=0.05) as store:
+        shop.execute("BEGIN IMMEDIATE")
+        with code("store_unavailable", StoreUnavailable, "locked"), store.transaction():
+            pytest.fail("it has not begun")
+        shop.execute("ROLLBACK")
+        with store.transaction() as connection:
+            pay(connection)
+    assert times_paid(shop) == 1
+
+
+def test_a_commit_that_fails_is_told_and_nothing_of_it_stays(path):
+    with closing(sqlite3.connect(path, isolation_level=None)) as shop:
+        # Made first, so that it has a rollback journal, where a reader holds up a commit.
+        shop.execute("CREATE TABLE orders (number TEXT PRIMARY KEY, paid INTEGER NOT NULL)")
+        shop.execute("INSERT INTO orders VALUES ('A-1', 0)")
+        with SQLiteStore(path, timeout=0.05) as store:
+            shop.execute("BEGIN")
+            with code("store_unavailable", StoreUnavailable, "locked"), store.transaction() as connection:
+                pay(connection)
+                assert times_paid(shop) == 0
+        shop.execute("ROLLBACK")
+        assert times_paid(shop) == 0
+
+
 # --- what bind refuses ---------------------------------------------------------------------
 
 
@@ -635,5 +705,3 @@ def test_a_refused_bind_leaves_the_transaction_as_it_was(store, shop):
         store.bind(shop)
     shop.execute("COMMIT")
     assert times_paid(shop) == 1
-
-

@@ -89,9 +89,7 @@ class MemoryStore:
         with self._lock:
             now = self._clock()
             kept = self._kept.get(key)
-            claim = judge(
-                kept.row if kept else None, key=key, fingerprint=fingerprint, owner=owner, now=now
-            )
+            claim = judge(kept.row if kept else None, key=key, fingerprint=fingerprint, owner=owner, now=now)
             if claim.outcome is not ClaimOutcome.ACQUIRED:
                 return claim
             row = Row(State.PENDING, fingerprint, owner, claim.generation, claim.attempts, now + lease)
