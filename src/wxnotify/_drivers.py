@@ -1,0 +1,191 @@
+"""
+Run the flow: do what its commands say, and answer.
+
+Two drivers, one that blocks and one for an event loop. Neither decides
+anything; what an answer means is the flow's business (``_flow.py``).
+
+A transaction never changes threads: the merchant's transaction, the handler and
+the completion inside it are one command, done in one thread.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from ._checks import Expected
+from ._flow import Complete, DoClaim, Expect, Find, Flow, Handle, Release, Settled, Sleep
+from ._notifications import Payment
+from .idempotency import Claim
+
+if TYPE_CHECKING:
+    from asyncio import Future
+    from concurrent.futures import Executor
+    from contextlib import AbstractContextManager
+
+    from ._flow import Command
+
+    #: Given a payment, what its order expects; None if there is no such order.
+    Expectation = Callable[[Payment], Expected | Awaitable[Expected | None] | None]
+    #: A function that opens a transaction; leaving it without an exception commits.
+    Transaction = Callable[[], AbstractContextManager[Any]]
+
+
+_Result = TypeVar("_Result")
+
+
+class Handler(NamedTuple):
+    """A registered handler."""
+
+    function: Callable[..., object]
+    transaction: Transaction | None
+
+
+class Setup(NamedTuple):
+    """What the commands are carried out with."""
+
+    store: Any
+    expect: Expectation
+    handlers: dict[str, Handler]
+    lease: float
+    retain: float
+
+
+def is_async(function: object) -> bool:
+    """Tell whether calling *function* gives something to await."""
+    from inspect import iscoroutinefunction
+
+    return iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+
+def run(flow: Flow, setup: Setup, sleep: Callable[[float], object]) -> Settled:
+    """Drive *flow* to its end in this thread."""
+    owner = os.urandom(16)
+    answer: Any = None
+    raised: BaseException | None = None
+    while True:
+        try:
+            command = flow.send(answer) if raised is None else flow.throw(raised)
+        except StopIteration as stop:
+            return _settled(stop)
+        raised = None
+        try:
+            if isinstance(command, Sleep):
+                sleep(command.seconds)
+            else:
+                answer = _job(command, setup, owner)()
+        except BaseException as error:
+            raised = error
+
+
+async def run_async(flow: Flow, setup: Setup, executor: Executor) -> Settled:
+    """
+    Drive *flow* to its end on the running event loop.
+
+    Coroutine functions are awaited; everything else runs in a thread of
+    *executor*, one command at a time. What runs in a thread cannot be
+    cancelled, so it is waited for; nor is the store ever left half told.
+    """
+    import asyncio
+
+    owner = os.urandom(16)
+    answer: Any = None
+    raised: BaseException | None = None
+    while True:
+        try:
+            command = flow.send(answer) if raised is None else flow.throw(raised)
+        except StopIteration as stop:
+            return _settled(stop)
+        raised = None
+        try:
+            if isinstance(command, Sleep):
+                await asyncio.sleep(command.seconds)
+                continue
+            job = _job(command, setup, owner)
+            if not is_async(job.func):
+                answer = await in_thread(job, executor)
+            elif isinstance(command, (Complete, Release)):
+                answer = await _to_the_end(asyncio.ensure_future(job()))
+            else:
+                answer = await job()
+        except BaseException as error:
+            raised = error
+
+
+async def in_thread(job: Callable[[], _Result], executor: Executor) -> _Result:
+    """Run *job* in a thread of *executor*, to its end even if this task is cancelled meanwhile."""
+    import asyncio
+
+    return await _to_the_end(asyncio.get_running_loop().run_in_executor(executor, _called, job))
+
+
+def _called(job: Callable[[], _Result]) -> _Result:
+    try:
+        return job()
+    except StopIteration as error:
+        # No Future can carry one: before Python 3.12 it would never be done.
+        raise RuntimeError("StopIteration was raised, as next() does where there is nothing") from error
+
+
+async def _to_the_end(future: Future[_Result]) -> _Result:
+    import asyncio
+
+    while True:
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            if future.done():
+                return future.result()  # a cancel that comes too late undoes nothing
+
+
+def _settled(stop: StopIteration) -> Settled:
+    settled: Settled = stop.value
+    return settled
+
+
+def _job(command: Command, setup: Setup, owner: bytes) -> partial[Any]:
+    store = setup.store
+    if isinstance(command, Expect):
+        return partial(setup.expect, command.payment)
+    if isinstance(command, DoClaim):
+        key, fingerprint = command
+        return partial(store.claim, key, fingerprint=fingerprint, owner=owner, lease=setup.lease)
+    if isinstance(command, Handle):
+        handler = setup.handlers[command.payment.kind]
+        call = _handle_async if is_async(handler.function) else _handle
+        return partial(call, handler, command.payment, command.claim, setup)
+    if isinstance(command, Complete):
+        return partial(store.complete, command.claim, retain=setup.retain)
+    if isinstance(command, Release):
+        return partial(store.release, command.claim, error=command.error)
+    if isinstance(command, Find):
+        return partial(store.find, command.key)
+    raise AssertionError(f"not a command: {command!r}")  # pragma: no cover
+
+
+def _handle(handler: Handler, payment: Payment, claim: Claim, setup: Setup) -> bool:
+    if handler.transaction is None:
+        _finished(handler.function(payment))
+        return False
+    with handler.transaction() as connection:
+        bound = setup.store.bind(connection)
+        _finished(handler.function(payment, connection))
+        bound.complete(claim, retain=setup.retain)
+    return True
+
+
+async def _handle_async(handler: Handler, payment: Payment, claim: Claim, setup: Setup) -> bool:
+    _finished(await handler.function(payment))  # type: ignore[misc]  # is_async() saw a coroutine function
+    return False
+
+
+def _finished(result: object) -> None:
+    if isinstance(result, (Coroutine, Generator)):
+        result.close()
+    if isinstance(result, (Awaitable, Generator, AsyncGenerator)):
+        raise TypeError(
+            "the handler returned something that nobody awaits or iterates, so it has done nothing: "
+            "declare it with async def, and without yield"
+        )
