@@ -50,7 +50,7 @@ MAX_LINES = 320
 LONGER = {
     "errors.py": 420,  # one class a refusal, in one place
     "idempotency.py": 420,  # a contract: mostly words
-    "_receiver.py": 460,  # the public pipeline, sync and async
+    "_receiver.py": 490,  # the public pipeline, sync and async
 }
 
 

@@ -201,3 +201,8 @@ def test_an_expectation_needs_an_amount_alone():
     assert Expected(100) == (100, "CNY", None, None, None, None, None)
     with pytest.raises(TypeError):
         Expected()
+
+
+def test_an_amount_of_more_digits_than_there_are_is_a_mistake_of_the_callers():
+    with pytest.raises(ValueError, match="digits"):
+        check_amount(payment(), 10**5000)

@@ -336,7 +336,9 @@ def test_a_cancelled_coroutine_handler_releases_its_claim(
         await asyncio.Event().wait()
 
     work = run_async(flow(clock), setup(AwaitedStore(store), ship), threads)
-    assert asyncio.run(cancelled_while(work, lambda: bool(begun), lambda: None)) is None
+    settled = asyncio.run(cancelled_while(work, lambda: bool(begun), lambda: None))
+    assert settled is not None
+    assert settled.outcome is Outcome.HANDLER_FAILED
     assert store.called == ["claim", "release"]
 
 
@@ -417,7 +419,7 @@ def test_work_that_is_itself_cancelled_ends_in_the_cancellation() -> None:
         asyncio.run(cancelled())
 
 
-def test_what_a_thread_raises_comes_out_of_in_thread(threads: ThreadPoolExecutor) -> None:
+def test_what_a_thread_raises_comes_out_ofin_thread(threads: ThreadPoolExecutor) -> None:
     def cancel() -> None:
         raise asyncio.CancelledError
 

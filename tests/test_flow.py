@@ -415,7 +415,7 @@ RAISED = {
     "CancelledError": asyncio.CancelledError("x"),
 }
 PLACES: dict[str, tuple[Callable[[], Played], dict[str, Any]]] = {
-    "expect": (Played, {"Exception": "expectation_failed", "ClaimLost": "claim_lost"}),
+    "expect": (Played, {"Exception": "expectation_failed", "ClaimLost": "store_down"}),
     "claim": (at_claim, {"Exception": "store_down"}),
     "claim_pause": (at_claim_pause, {"Exception": "store_down"}),
     "handler": (at_handler, {"Exception": Release, "BaseException": Release}),

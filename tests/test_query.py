@@ -15,7 +15,7 @@ from wxnotify import (
     parse_order_query,
     verify,
 )
-from wxnotify.errors import QueryFailed
+from wxnotify.errors import ConfigurationError, QueryFailed
 from wxnotify.testing import APPID, KEY, MCH_ID, notification, payment, query_answer
 
 from .receiving import MERCHANT
@@ -167,3 +167,9 @@ def test_an_answer_signed_with_any_of_the_merchants_keys_is_believed() -> None:
 def test_an_answer_in_an_algorithm_the_merchant_does_not_use_is_refused() -> None:
     merchant = Merchant(MCH_ID, APPID, KEY, sign_types=("HMAC-SHA256",))
     assert code_of(parse_order_query, query_answer(), merchant) == "bad_sign_type"
+
+
+def test_a_query_is_not_signed_in_a_way_whose_answer_would_be_refused() -> None:
+    shop = Merchant(MCH_ID, APPID, KEY, sign_types=["HMAC-SHA256"])
+    with pytest.raises(ConfigurationError, match="sign_type"):
+        build_order_query(shop, out_trade_no="A-1001", sign_type="MD5")

@@ -29,7 +29,7 @@ from wxnotify.stores.memory import MemoryStore
 from wxnotify.stores.sqlite import SQLiteStore
 from wxnotify.testing import APPID, KEY, MCH_ID, notification, payment, payment_fields, query_answer
 
-from .receiving import MERCHANT, ORDER, AwaitedStore, FaultyStore, Orders, Shop
+from .receiving import MERCHANT, ORDER, SUCCESS, AwaitedStore, FaultyStore, Orders, Shop
 from .support import code_of
 
 PAID = notification()
@@ -83,6 +83,8 @@ class NoStore:
         {"store": None},
         {"store": MemoryStore},
         {"threads": 0},
+        {"on_event": "print"},
+        {"on_event": coroutine_function},
         {"merchants": []},
         {"merchants": [MERCHANT, MERCHANT]},
     ],
@@ -105,6 +107,30 @@ def test_a_handler_of_an_unknown_kind_is_refused(shop: Shop, kind: str) -> None:
 
 def test_a_second_handler_of_a_kind_is_refused(shop: Shop) -> None:
     assert code_of(shop.receiver.on("payment"), print) == "configuration"
+
+
+def test_what_cannot_be_called_is_no_handler_and_no_transaction(tmp_path: Path) -> None:
+    with SQLiteStore(tmp_path / "shop.db") as store:
+        receiver = Receiver(MERCHANT, store, expect=WAIVE_EXPECTATION)
+        assert code_of(receiver.on("payment"), "no") == "configuration"
+        assert code_of(receiver.on, "payment", transaction=True) == "configuration"
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [Expected(100, mch_id=""), Expected(100, appid=""), Expected(100, sub_mch_id="")],
+    ids=["mch_id", "appid", "sub_mch_id"],
+)
+def test_an_id_the_expectation_gives_as_empty_text_is_not_one_left_out(expected: Expected) -> None:
+    merchant = Merchant(MCH_ID, APPID, KEY, sub_mch_ids=["1900000111"])
+    shop = Shop(merchants=merchant, orders={ORDER: expected})
+    assert shop.deliver(sub_mch_id="1900000111") == "merchant_mismatch"
+
+
+def test_a_larger_body_is_taken_where_the_limit_is_larger() -> None:
+    body = notification(promotion_detail="x" * 70_000)
+    assert Shop(max_bytes=100_000).receiver.receive(body) == SUCCESS
+    assert Shop().receiver.receive(body).status == 413
 
 
 def test_the_decorator_gives_the_handler_back() -> None:
@@ -331,7 +357,7 @@ def test_what_the_order_expects_decides(expected: Any, changes: dict[str, str | 
         (StopIteration(), "expectation_failed"),
         (AssertionError(), "expectation_failed"),
         (UnknownOrder("a draft"), "unknown_order"),
-        (StoreUnavailable("the order database"), "store_unavailable"),
+        (StoreUnavailable("the order database"), "store_down"),
     ],
 )
 def test_an_expectation_that_raises_refuses_and_the_resend_asks_again(error: Exception, code: str) -> None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import os
 import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from wxnotify import WAIVE_EXPECTATION, Event, Expected, Outcome, Payment, Receiver, Reply, build_reply
 from wxnotify.errors import UnknownOrder
+from wxnotify.idempotency import State
 from wxnotify.stores.memory import MemoryStore
 from wxnotify.stores.sqlite import SQLiteStore
 from wxnotify.testing import notification, payment
@@ -154,8 +159,8 @@ def test_what_is_all_blocking_runs_whole_in_one_worker_thread() -> None:
     receiver.on("payment")(lambda payment: here("handler"))
     assert asyncio.run(receiver.receive_async(PAID)) == SUCCESS
     assert [step for step, _ in threads] == ["expect", "claim", "handler", "complete", "event"]
-    assert len({thread for _, thread in threads}) == 1
-    assert threads[0][1] != threading.get_ident()
+    assert len({thread for step, thread in threads if step != "event"}) == 1
+    assert threading.get_ident() not in {thread for _, thread in threads}
 
 
 def test_a_transaction_stays_in_one_thread_even_where_the_expectation_is_awaited(tmp_path: Any) -> None:
@@ -297,3 +302,99 @@ def test_of_64_deliveries_at_once_in_tasks_one_is_handled(part: str) -> None:
     assert SUCCESS in replies
     assert set(replies) <= {SUCCESS, fail}
     assert len(shop.events) == 64
+
+
+# --- what a handler, a fork, a full pool and the loop's end can do ------------------
+
+
+@pytest.mark.parametrize("ending", [asyncio.CancelledError(), SystemExit(1)], ids=repr)
+@pytest.mark.parametrize("part", ["nothing", "handler"])
+def test_a_handler_that_ends_in_no_ordinary_exception_is_told_fail_and_reported(
+    part: str, ending: BaseException
+) -> None:
+    shop = AsyncShop(part, failing=[ending])
+    replies = shop.received(PAID, PAID)
+    assert [reply.status for reply in replies] == [500, 200]
+    assert shop.codes == ["handler_failed", "handled"]
+
+
+def test_the_requests_context_variables_are_there_in_the_worker_thread() -> None:
+    request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="none")
+    seen: list[str] = []
+    shop = AsyncShop("nothing", during=lambda: seen.append(request_id.get()))
+
+    async def serve() -> None:
+        request_id.set("r-17")
+        await shop.receiver.receive_async(PAID)
+
+    asyncio.run(serve())
+    assert seen == ["r-17"]
+
+
+def test_a_delivery_that_waits_for_another_holds_no_thread() -> None:
+    store = MemoryStore()
+    waiting, other = payment(), notification(out_trade_no="A-2", transaction_id="42")
+    claim = store.claim(waiting.key, fingerprint=waiting.fingerprint, owner=b"x" * 16, lease=30)
+    orders = {"A-1001": Expected(100), "A-2": Expected(100)}
+    shop = AsyncShop("nothing", store, orders=orders, threads=1, clock=time.monotonic)
+
+    async def serve() -> Reply:
+        first = asyncio.ensure_future(shop.receiver.receive_async(PAID))
+        assert await shop.receiver.receive_async(other) == SUCCESS
+        assert not first.done()
+        store.complete(claim, retain=48 * 3600)
+        return await first
+
+    assert asyncio.run(serve()) == SUCCESS
+    assert shop.codes == ["handled", "duplicate"]
+
+
+@pytest.mark.parametrize("verb", ["complete", "release"])
+def test_a_loop_that_ends_still_tells_the_store_what_became_of_the_handler(verb: str) -> None:
+    began = threading.Event()
+    inner = MemoryStore()
+
+    class Slow(AwaitedStore):
+        async def complete(self, claim: Any, **options: Any) -> Any:
+            return await self._slowly("complete", claim, **options)
+
+        async def release(self, claim: Any, **options: Any) -> Any:
+            return await self._slowly("release", claim, **options)
+
+        async def _slowly(self, name: str, claim: Any, **options: Any) -> Any:
+            if not began.is_set():
+                began.set()
+                await asyncio.Event().wait()
+            return getattr(inner, name)(claim, **options)
+
+    failing: list[BaseException] = [ValueError()] if verb == "release" else []
+    shop = Shop(Slow(inner), failing=failing)
+
+    async def serve_until_it_is_told() -> None:
+        delivery = asyncio.ensure_future(shop.receiver.receive_async(PAID))
+        while not began.is_set():
+            await asyncio.sleep(0)
+        delivery.cancel()
+
+    asyncio.run(serve_until_it_is_told())
+    record = inner.find(payment().key)
+    assert record is not None
+    assert record.state is (State.DONE if verb == "complete" else State.RELEASED)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_receiver_that_was_used_before_a_fork_works_in_the_child(tmp_path: Path) -> None:
+    with SQLiteStore(tmp_path / "shop.db") as store:
+        receiver = Receiver(MERCHANT, store, expect=WAIVE_EXPECTATION)
+        receiver.on("payment")(lambda payment: None)
+        assert asyncio.run(receiver.receive_async(PAID)) == SUCCESS
+        child = os.fork()
+        if not child:
+            try:
+                other = notification(transaction_id="42")
+                reply = asyncio.run(asyncio.wait_for(receiver.receive_async(other), 20))
+                os._exit(0 if reply == SUCCESS else 1)
+            finally:
+                os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

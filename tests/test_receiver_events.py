@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import logging
 import traceback
@@ -21,7 +22,7 @@ from wxnotify import (
     build_reply,
     parse,
 )
-from wxnotify.errors import ConfigurationError
+from wxnotify.errors import ConfigurationError, StoreUnavailable, UnknownOrder
 from wxnotify.stores.memory import MemoryStore
 from wxnotify.testing import APPID, KEY, MCH_ID, notification
 
@@ -189,3 +190,79 @@ def test_a_key_that_is_refused_is_in_no_traceback_that_shows_locals() -> None:
         text = "".join(traceback.format_list(frames))
     assert secret not in text
     assert KEY not in text
+
+
+def test_a_log_that_fails_changes_nothing(shop: Shop) -> None:
+    class Failing(logging.Filter):
+        def filter(self, record: logging.LogRecord) -> bool:
+            raise RuntimeError("disk full")
+
+    failing = Failing()
+    logging.getLogger("wxnotify").addFilter(failing)
+    try:
+        assert shop.receiver.receive(PAID) == SUCCESS
+    finally:
+        logging.getLogger("wxnotify").removeFilter(failing)
+    assert [event.code for event in shop.events] == ["handled"]
+
+
+def test_a_hook_and_a_log_that_both_fail_change_nothing() -> None:
+    def fail(event: Event) -> None:
+        logging.getLogger("wxnotify").addFilter(failing)
+        raise RuntimeError("of the hook")
+
+    def failing(record: logging.LogRecord) -> bool:
+        raise RuntimeError("disk full")
+
+    try:
+        assert Shop(on_event=fail).receiver.receive(PAID) == SUCCESS
+    finally:
+        logging.getLogger("wxnotify").removeFilter(failing)
+
+
+def test_a_refusal_the_handler_raises_is_logged_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    Shop(failing=[UnknownOrder("of the handler")]).deliver()
+    (record,) = caplog.records
+    assert record.exc_info is not None
+    assert "in handle" in caplog.text
+
+
+def test_a_store_that_fails_the_expectation_is_down_and_refuses_nothing() -> None:
+    def expect(payment: Payment) -> Expected:
+        raise StoreUnavailable("shop.db was locked")
+
+    shop = Shop(expect=expect)
+    assert shop.deliver() == "store_down"
+    assert (shop.events[0].outcome, shop.events[0].status) == (Outcome.STORE_DOWN, 503)
+    assert shop.events[0].detail == "shop.db was locked"
+
+
+class Odd(UnknownOrder):
+    """A refusal of the merchant's own that cannot be what it says."""
+
+    status = 200
+
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+def test_a_refusal_of_the_merchants_own_is_never_told_success() -> None:
+    def expect(payment: Payment) -> Expected:
+        raise Odd
+
+    shop = Shop(expect=expect)
+    assert shop.receiver.receive(PAID) == build_reply("FAIL", "unknown_order", status=500)
+    assert shop.events[0].detail == "unknown_order"
+
+
+@pytest.mark.parametrize("failing", [ValueError(), UnknownOrder("x")], ids=repr)
+def test_a_failed_delivery_leaves_nothing_to_the_cycle_collector(failing: BaseException) -> None:
+    Shop(failing=[failing]).deliver()  # what is imported at the first call is imported now
+    shop = Shop(failing=[failing])
+    gc.collect()
+    gc.disable()
+    try:
+        shop.receiver.receive(PAID)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 
 from wxnotify import NotifyError, Reply, build_reply, errors, parse
@@ -107,3 +110,12 @@ def test_every_refusal_is_told_fail_with_its_code_and_nothing_of_its_text(name):
 def test_a_mismatch_is_told_by_its_code_and_no_amount():
     reply = fail_reply(errors.AmountMismatch("A-1001", 1, "CNY", 100, "CNY"))
     assert parse(reply.body) == {"return_code": "FAIL", "return_msg": "amount_mismatch"}
+
+
+def test_a_reply_can_be_copied_and_pickled_and_not_changed():
+    reply = build_reply()
+    assert copy.copy(reply) == pickle.loads(pickle.dumps(reply)) == reply
+    with pytest.raises(AttributeError):
+        reply.status = 500
+    with pytest.raises(AttributeError):
+        del reply.body

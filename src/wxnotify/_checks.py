@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
 
+# More digits than ``total_fee`` may have.
+_TOO_MUCH = 10**16
+
+
 class Expected(NamedTuple):
     """
     What an order expects of the payment that settles it.
@@ -103,8 +107,8 @@ def _fen(amount: int | Decimal, currency: str) -> int:
         fen, fraction = divmod(numerator * 100, denominator)
         if fraction:
             raise ValueError("the amount has a fraction of a fen")
-    if fen <= 0:
-        raise ValueError("the amount is not positive")
+    if not 0 < fen < _TOO_MUCH:
+        raise ValueError("the amount is not positive, or has more digits than any amount")
     return fen
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -63,6 +64,31 @@ def is_async(function: object) -> bool:
 def run(flow: Flow, setup: Setup, sleep: Callable[[float], object]) -> Settled:
     """Drive *flow* to its end in this thread."""
     owner = os.urandom(16)
+    while isinstance(reached := _advance(flow, setup, owner, _plainly), Sleep):
+        sleep(reached.seconds)
+    return reached
+
+
+async def run_in_threads(flow: Flow, setup: Setup, executor: Executor) -> Settled:
+    """
+    Drive *flow*, all of whose parts block, beside the running event loop.
+
+    Claim, handler and completion are done in one thread of *executor*. While
+    another delivery is waited for, no thread is held.
+    """
+    import asyncio
+
+    owner = os.urandom(16)
+    while isinstance(
+        reached := await in_thread(partial(_advance, flow, setup, owner, _contained), executor), Sleep
+    ):
+        await asyncio.sleep(reached.seconds)
+    return reached
+
+
+def _advance(
+    flow: Flow, setup: Setup, owner: bytes, call: Callable[[Callable[[], Any]], Any]
+) -> Settled | Sleep:
     answer: Any = None
     raised: BaseException | None = None
     while True:
@@ -70,12 +96,11 @@ def run(flow: Flow, setup: Setup, sleep: Callable[[float], object]) -> Settled:
             command = flow.send(answer) if raised is None else flow.throw(raised)
         except StopIteration as stop:
             return _settled(stop)
+        if isinstance(command, Sleep):
+            return command
         raised = None
         try:
-            if isinstance(command, Sleep):
-                sleep(command.seconds)
-            else:
-                answer = _job(command, setup, owner)()
+            answer = call(_job(command, setup, owner))
         except BaseException as error:
             raised = error
 
@@ -86,7 +111,8 @@ async def run_async(flow: Flow, setup: Setup, executor: Executor) -> Settled:
 
     Coroutine functions are awaited; everything else runs in a thread of
     *executor*, one command at a time. What runs in a thread cannot be
-    cancelled, so it is waited for; nor is the store ever left half told.
+    cancelled, so it is waited for; and what the store is told after the handler
+    reaches it even if the loop is being shut down.
     """
     import asyncio
 
@@ -105,9 +131,9 @@ async def run_async(flow: Flow, setup: Setup, executor: Executor) -> Settled:
                 continue
             job = _job(command, setup, owner)
             if not is_async(job.func):
-                answer = await in_thread(job, executor)
+                answer = await in_thread(partial(_contained, job), executor)
             elif isinstance(command, (Complete, Release)):
-                answer = await _to_the_end(asyncio.ensure_future(job()))
+                answer = await _told(job)
             else:
                 answer = await job()
         except BaseException as error:
@@ -118,15 +144,32 @@ async def in_thread(job: Callable[[], _Result], executor: Executor) -> _Result:
     """Run *job* in a thread of *executor*, to its end even if this task is cancelled meanwhile."""
     import asyncio
 
-    return await _to_the_end(asyncio.get_running_loop().run_in_executor(executor, _called, job))
+    context = copy_context()  # a request's own context variables go with it
+    return await _to_the_end(asyncio.get_running_loop().run_in_executor(executor, context.run, job))
 
 
-def _called(job: Callable[[], _Result]) -> _Result:
+def _plainly(job: Callable[[], _Result]) -> _Result:
+    return job()
+
+
+def _contained(job: Callable[[], _Result]) -> _Result:
+    from asyncio import CancelledError
+
     try:
         return job()
-    except StopIteration as error:
-        # No Future can carry one: before Python 3.12 it would never be done.
-        raise RuntimeError("StopIteration was raised, as next() does where there is nothing") from error
+    except (StopIteration, SystemExit, CancelledError) as error:
+        # In a worker thread none of them means what it says. A Future cannot carry
+        # the first, and the second would end the whole loop, from one handler.
+        raise RuntimeError(f"{type(error).__name__} was raised") from error
+
+
+async def _told(job: Callable[[], Awaitable[Any]]) -> Any:
+    import asyncio
+
+    try:
+        return await _to_the_end(asyncio.ensure_future(job()))
+    except asyncio.CancelledError:
+        return await job()  # a loop that ends cancels the call itself; it can be repeated
 
 
 async def _to_the_end(future: Future[_Result]) -> _Result:
@@ -177,7 +220,14 @@ def _handle(handler: Handler, payment: Payment, claim: Claim, setup: Setup) -> b
 
 
 async def _handle_async(handler: Handler, payment: Payment, claim: Claim, setup: Setup) -> bool:
-    _finished(await handler.function(payment))  # type: ignore[misc]  # is_async() saw a coroutine function
+    import asyncio
+
+    try:
+        _finished(await handler.function(payment))  # type: ignore[misc]  # is_async() saw a coroutine function
+    except (asyncio.CancelledError, SystemExit) as error:
+        # Nobody cancels this task for its caller's sake: it is the loop's end, or
+        # something the handler awaited. Either way it has not settled anything.
+        raise RuntimeError(f"the handler ended in {type(error).__name__}") from error
     return False
 
 

@@ -27,7 +27,7 @@ from typing import Any, Final, NamedTuple
 from ._checks import Expected
 from ._events import Outcome
 from ._notifications import Payment
-from .errors import ClaimLost, ExpectationFailed, NotifyError
+from .errors import ClaimLost, ExpectationFailed, NotifyError, StoreError
 from .idempotency import Claim, ClaimOutcome, CompleteOutcome, Record, ReleaseOutcome, State
 
 # Seconds between two looks at a claim somebody else holds.
@@ -128,6 +128,9 @@ def settle(
     try:
         check_owner(payment)
         check_order(payment, (yield from _expect(payment)))
+    except StoreError as error:
+        # The expectation may look into the same database.
+        return Settled(Outcome.STORE_DOWN, Outcome.STORE_DOWN.value, error=error)
     except NotifyError as error:
         return Settled(Outcome.REJECTED, error.code, error=error)
     try:

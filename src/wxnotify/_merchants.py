@@ -101,10 +101,10 @@ class Merchant:
         order = expected or Expected(1)
         check_merchant(
             payment,
-            mch_id=order.mch_id or self.mch_id,
-            appid=order.appid or self.appids,
+            mch_id=self.mch_id if order.mch_id is None else order.mch_id,
+            appid=self.appids if order.appid is None else order.appid,
             # Where neither the order nor the configuration names a sub-merchant, there is none.
-            sub_mch_id=order.sub_mch_id or self.sub_mch_ids,
+            sub_mch_id=self.sub_mch_ids if order.sub_mch_id is None else order.sub_mch_id,
             sub_appid=order.sub_appid,
         )
 

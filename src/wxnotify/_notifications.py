@@ -65,6 +65,8 @@ class Payment:
     a failed payment is an authentic ``Payment`` as well.
 
     Its ``repr`` shows the order's ids and the amount, and nothing about the payer.
+    Two are equal if they tell the same: one key, one fingerprint; so a notification
+    equals the order query's answer, whatever else their fields hold.
     """
 
     __slots__ = (
@@ -159,8 +161,9 @@ class Payment:
 
             MissingField: If a field every payment result has is absent.
 
-            BadField: If an amount is not plain ASCII digits of at most 16
-                places, or an id has characters WeChat Pay does not use.
+            BadField: If ``total_fee`` is not plain ASCII digits of at most 16
+                places, or an id has characters WeChat Pay does not use. An odd
+                ``cash_fee`` or ``time_end`` decides nothing, and is None.
 
         Source:
             WeChat Pay APIv2, "payment result notification" (doc 4011937248).
@@ -191,7 +194,7 @@ class Payment:
             values[name] = _shaped(verified, name)
         for name in ("cash_fee", "coupon_fee", "settlement_total_fee"):
             values[name] = _fee(verified, name)
-        values["total_fee"] = _fee(verified, "total_fee")
+        values["total_fee"] = _total_fee(verified)
         values["fee_type"] = get("fee_type", "CNY")
         values["cash_fee_type"] = get("cash_fee_type", "CNY")
         values["fields"] = verified
@@ -245,13 +248,19 @@ def _shaped(verified: Verified, name: str) -> str:
     return text
 
 
-def _fee(verified: Verified, name: str) -> int | None:
-    text = verified.get(name)
+def _total_fee(verified: Verified) -> int | None:
+    text = verified.get("total_fee")
     if text is None:
         return None
-    if not _is_number(text, _FEE_PLACES) or (name == "total_fee" and text == "0"):
-        raise BadField(f"{name} is {shown(text)}, expected an amount in the currency's smallest unit")
+    if not _is_number(text, _FEE_PLACES) or text == "0":
+        raise BadField(f"total_fee is {shown(text)}, expected an amount in the currency's smallest unit")
     return int(text)
+
+
+def _fee(verified: Verified, name: str) -> int | None:
+    # For information: an odd one is not taken for a number, and costs no payment.
+    text = verified.get(name, "")
+    return int(text) if _is_number(text, _FEE_PLACES) else None
 
 
 def _is_number(text: str, places: int) -> bool:

@@ -62,7 +62,10 @@ def build_order_query(
         XML to post to :data:`ORDER_QUERY_URL`. No client certificate is needed.
 
     Raises:
-        ConfigurationError: If not exactly one of the two numbers is given.
+        ConfigurationError: If not exactly one of the two numbers is given, or
+            the merchant does not use *sign_type*.
+
+        BadField: If one of the texts holds a character XML cannot carry.
 
     Example:
         >>> from wxnotify import Merchant, build_order_query
@@ -73,6 +76,8 @@ def build_order_query(
     if bool(out_trade_no) == bool(transaction_id):
         raise ConfigurationError("an order query takes out_trade_no or transaction_id, and not both")
     sign_type = sign_type or merchant.sign_types[0]
+    if sign_type not in merchant.sign_types:
+        raise ConfigurationError("the merchant does not use this sign_type, so the answer would be refused")
     fields = {
         "appid": appid or merchant.appids[0],
         "mch_id": merchant.mch_id,

@@ -10,20 +10,22 @@ handler. What each refusal is told is its own ``status`` and ``code``
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ._checks import Expected, check_amount, check_payment, check_transaction
-from ._drivers import Handler, Setup, in_thread, is_async, run, run_async
+from ._drivers import Handler, Setup, in_thread, is_async, run, run_async, run_in_threads
 from ._events import Event, Outcome, log
 from ._flow import Flow, Settled, settle
 from ._merchants import Merchant, Ring
 from ._notifications import Payment
-from ._reply import Reply, build_reply, fail_reply
+from ._reply import Reply, build_reply, fail_reply, status_of
 from ._signature import check_return_code, verify
-from ._wire import parse
+from ._wire import MAX_BODY_BYTES, parse
 from .errors import ConfigurationError, ExpectationFailed, NoHandler, NotifyError, UnknownOrder
 from .idempotency import (
     LEASE_SECONDS,
@@ -85,9 +87,11 @@ class Receiver:
 
         threads: How many worker threads :meth:`receive_async` runs blocking code in.
 
+        max_bytes: Refuse a longer body; the adapters do not read it to its end.
+
         clock: Seconds, monotonic; what durations are measured with.
 
-        sleep: What waits, in seconds.
+        sleep: What waits, in seconds, in :meth:`receive`; an event loop has its own.
 
     Raises:
         ConfigurationError: If a part is missing or cannot work; *expect* is
@@ -121,6 +125,7 @@ class Receiver:
         retain: float = RETAIN_SECONDS,
         wait: float = WAIT_SECONDS,
         threads: int = 32,
+        max_bytes: int = MAX_BODY_BYTES,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
@@ -133,6 +138,8 @@ class Receiver:
             )
         if not callable(expect):
             raise ConfigurationError("expect is a function from a payment to Expected or None")
+        if on_event is not None and (not callable(on_event) or is_async(on_event)):
+            raise ConfigurationError("on_event is a plain function of an event")
         if isinstance(store, type):
             raise ConfigurationError(f"{store.__name__} is a class; give the receiver one of its instances")
         lacking = [verb for verb in _VERBS if not callable(getattr(store, verb, None))]
@@ -155,7 +162,9 @@ class Receiver:
         self._logger = logging.getLogger("wxnotify")
         self._running: set[Any] = set()
         self._max_threads = threads
-        self._executor: Executor | None = None
+        self._executors: dict[int, Executor] = {}
+        #: Bytes; a longer body is refused.
+        self.max_bytes = max_bytes
 
     def on(self, kind: str, *, transaction: Transaction | None = None) -> Callable[[_Function], _Function]:
         """
@@ -185,7 +194,12 @@ class Receiver:
         if kind not in _KINDS:
             raise ConfigurationError(f"there is no kind {kind!r}; there is {', '.join(map(repr, _KINDS))}")
 
+        if transaction is not None and not callable(transaction):
+            raise ConfigurationError("transaction is a function that gives a context manager")
+
         def register(function: _Function) -> _Function:
+            if not callable(function):
+                raise ConfigurationError("a handler is a function of a payment")
             if kind in self._setup.handlers:
                 raise ConfigurationError(f"{kind!r} has a handler already")
             if transaction is not None:
@@ -252,9 +266,7 @@ class Receiver:
             TypeError: If *body* is not ``bytes``.
         """
         started = self._clock() if started is None else started
-        if self._async:
-            return await self._kept(self._receive_async(body, started))
-        return await self._kept(in_thread(partial(self.receive, body, started=started), self._threads()))
+        return await self._kept(self._receive_async(body, started))
 
     def settle(self, payment: Payment) -> Event:
         """
@@ -279,9 +291,7 @@ class Receiver:
     async def settle_async(self, payment: Payment) -> Event:
         """Settle as :meth:`settle` does, on an event loop, as :meth:`receive_async` does."""
         check_payment(payment)
-        if self._async:
-            return await self._kept(self._settle_async(payment, self._clock()))
-        return await self._kept(in_thread(partial(self.settle, payment), self._threads()))
+        return await self._kept(self._settle_async(payment, self._clock()))
 
     def refuse(self, error: NotifyError, body: bytes | None = None, *, started: float) -> Reply:
         """
@@ -304,8 +314,8 @@ class Receiver:
         event = Event(
             Outcome.REJECTED,
             error.code,
-            error.status,
-            str(error),
+            status_of(error),
+            _said(error),
             seconds=seconds,
             over_budget=seconds > REPLY_SECONDS,
             body_bytes=None if body is None else len(body),
@@ -319,7 +329,7 @@ class Receiver:
         return self._clock()
 
     def _authenticate(self, body: bytes) -> Payment:
-        fields = parse(body)
+        fields = parse(body, max_bytes=self.max_bytes)
         check_return_code(fields)
         merchant = self._ring.find(fields)
         verified = verify(fields, merchant.keys, sign_types=merchant.sign_types)
@@ -370,8 +380,11 @@ class Receiver:
         return _told(await self._settle_async(payment, started))
 
     async def _settle_async(self, payment: Payment, started: float) -> Event:
-        settled = await run_async(self._flow(payment, started), self._setup, self._threads())
-        return self._report(payment, settled, started)
+        flow, threads = self._flow(payment, started), self._threads()
+        if self._async:
+            return self._report(payment, await run_async(flow, self._setup, threads), started)
+        settled = await run_in_threads(flow, self._setup, threads)
+        return await in_thread(partial(self._report, payment, settled, started), threads)
 
     async def _kept(self, work: Coroutine[Any, Any, _Result]) -> _Result:
         # Work that has begun goes on when the caller is cancelled; the set keeps
@@ -384,13 +397,14 @@ class Receiver:
         return await asyncio.shield(task)
 
     def _threads(self) -> Executor:
-        # Not the event loop's own: on a small machine that has six threads, and
-        # duplicates that wait for the first delivery would keep it from running.
-        if self._executor is None:
+        # Not the event loop's own, which on a small machine has six threads. By
+        # process, because threads do not survive a fork.
+        pid = os.getpid()
+        if pid not in self._executors:
             from concurrent.futures import ThreadPoolExecutor
 
-            self._executor = ThreadPoolExecutor(self._max_threads, thread_name_prefix="wxnotify")
-        return self._executor
+            self._executors.setdefault(pid, ThreadPoolExecutor(self._max_threads, "wxnotify"))
+        return self._executors[pid]
 
     def _check_blocking(self) -> None:
         if self._async:
@@ -401,13 +415,12 @@ class Receiver:
 
     def _report(self, payment: Payment, settled: Settled, started: float) -> Event:
         error = settled.error
-        refusal = error if isinstance(error, NotifyError) else None
         seconds = self._clock() - started
         event = Event(
             settled.outcome,
             settled.code,
-            refusal.status if refusal and settled.outcome is Outcome.REJECTED else settled.outcome.status,
-            str(refusal) if refusal else "" if error is None else type(error).__name__,
+            status_of(error) if settled.outcome is Outcome.REJECTED else settled.outcome.status,
+            _said(error),
             kind=payment.kind,
             mch_id=payment.mch_id,
             out_trade_no=payment.out_trade_no,
@@ -420,16 +433,38 @@ class Receiver:
             over_budget=seconds > REPLY_SECONDS,
         )
         # A refusal explains itself; what the merchant's own code raised needs its traceback.
-        self._emit(event, refusal.__cause__ if refusal else error)
+        explained = isinstance(error, NotifyError) and settled.outcome is not Outcome.HANDLER_FAILED
+        self._emit(event, error.__cause__ if error is not None and explained else error)
+        _forget_frames(error)
         return event
 
     def _emit(self, event: Event, error: BaseException | None) -> None:
-        log(self._logger, event, error)
+        # Whatever goes wrong in a report, the payment is settled and its reply stands.
+        with suppress(Exception):
+            log(self._logger, event, error)
         if self._on_event is not None:
             try:
                 self._on_event(event)
             except Exception:
-                self._logger.exception("on_event raised; the reply is not affected")
+                with suppress(Exception):
+                    self._logger.exception("on_event raised; the reply is not affected")
+
+
+def _said(error: BaseException | None) -> str:
+    if not isinstance(error, NotifyError):
+        return "" if error is None else type(error).__name__
+    try:
+        return str(error)
+    except Exception:  # of a class of the merchant's own
+        return error.code
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    # A traceback holds the frames of the flow, and they hold the exception: a
+    # cycle, in which a handler's connection would stay open until it is collected.
+    while error is not None and error.__traceback__ is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _nothing(payment: Payment) -> None:

@@ -41,6 +41,12 @@ class Reply:
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"a Reply is sent as it is; {name} cannot be changed")
 
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"a Reply is sent as it is; {name} cannot be removed")
+
+    def __reduce__(self) -> tuple[type[Reply], tuple[object, ...]]:
+        return Reply, (self.status, self.headers, self.body)
+
     def __hash__(self) -> int:
         return hash((self.status, self.headers, self.body))
 
@@ -118,4 +124,10 @@ def fail_reply(error: NotifyError) -> Reply:
     """
     if error.status == 405:
         return Reply(405, (("Allow", "POST"), ("Content-Type", _CONTENT_TYPE), ("Content-Length", "0")), b"")
-    return build_reply("FAIL", error.code, status=error.status)
+    return build_reply("FAIL", error.code, status=status_of(error))
+
+
+def status_of(error: BaseException | None) -> int:
+    """Give the HTTP status of a refusal: never one that could be taken for success."""
+    status = error.status if isinstance(error, NotifyError) else 500
+    return status if 400 <= status <= 599 else 500

@@ -158,8 +158,8 @@ def test_what_is_refused_for_its_headers_is_not_read(length: str) -> None:
 def test_what_turns_out_too_large_is_not_read_on() -> None:
     request = Request((b" " * 1000,) * 1000, None)
     stream, client = Stream(request.pieces), Client(request.pieces)
-    over_wsgi(WSGIApp(Shop().receiver, max_bytes=5000), request, stream)
-    over_asgi(ASGIApp(Shop().receiver, max_bytes=5000), request, client)
+    over_wsgi(WSGIApp(Shop(max_bytes=5000).receiver), request, stream)
+    over_asgi(ASGIApp(Shop(max_bytes=5000).receiver), request, client)
     assert stream.given == 5001
     assert client.received == 6
 

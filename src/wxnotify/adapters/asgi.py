@@ -17,7 +17,6 @@ from typing import Any
 
 from .._receiver import Receiver
 from .._request import BODY_SECONDS, check_request, check_size
-from .._wire import MAX_BODY_BYTES
 from ..errors import BodyTimeout, IncompleteBody, NotifyError
 
 _Message = MutableMapping[str, Any]
@@ -32,9 +31,7 @@ class ASGIApp:
     Blocking stores and handlers run in worker threads, each delivery whole in one.
 
     Args:
-        receiver: What settles them.
-
-        max_bytes: Refuse a longer body; the rest of it is not awaited.
+        receiver: What settles them. Its ``max_bytes`` limits the body.
 
         body_seconds: Refuse a body that takes longer to arrive.
 
@@ -43,11 +40,9 @@ class ASGIApp:
         >>> app = ASGIApp(receiver)  # doctest: +SKIP
     """
 
-    def __init__(
-        self, receiver: Receiver, *, max_bytes: int = MAX_BODY_BYTES, body_seconds: float = BODY_SECONDS
-    ) -> None:
+    def __init__(self, receiver: Receiver, *, body_seconds: float = BODY_SECONDS) -> None:
         self._receiver = receiver
-        self._max_bytes = max_bytes
+        self._max_bytes = receiver.max_bytes
         self._body_seconds = body_seconds
 
     async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:

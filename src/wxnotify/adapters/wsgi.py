@@ -16,7 +16,6 @@ from typing import Any, Final
 
 from .._receiver import Receiver
 from .._request import BODY_SECONDS, check_request, check_size
-from .._wire import MAX_BODY_BYTES
 from ..errors import BodyTimeout, IncompleteBody, NotifyError
 
 _CHUNK: Final = 16_384
@@ -27,9 +26,7 @@ class WSGIApp:
     A WSGI application that answers WeChat Pay's notifications.
 
     Args:
-        receiver: What settles them.
-
-        max_bytes: Refuse a longer body. It is not read to its end.
+        receiver: What settles them. Its ``max_bytes`` limits the body.
 
         body_seconds: Refuse a body that takes longer to arrive. Looked at
             between two reads; a read that blocks is the server's to end.
@@ -39,11 +36,9 @@ class WSGIApp:
         >>> app = WSGIApp(receiver)  # doctest: +SKIP
     """
 
-    def __init__(
-        self, receiver: Receiver, *, max_bytes: int = MAX_BODY_BYTES, body_seconds: float = BODY_SECONDS
-    ) -> None:
+    def __init__(self, receiver: Receiver, *, body_seconds: float = BODY_SECONDS) -> None:
         self._receiver = receiver
-        self._max_bytes = max_bytes
+        self._max_bytes = receiver.max_bytes
         self._body_seconds = body_seconds
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:

@@ -29,6 +29,10 @@ CREATE: Final = """
     ) STRICT, WITHOUT ROWID"""
 COLUMNS: Final = """SELECT name FROM pragma_table_info('{table}', 'main')"""
 
+# For purge, which would else read the whole table under the write lock.
+INDEX: Final = """
+    CREATE INDEX IF NOT EXISTS main."{table}_done" ON "{table}" (done_at) WHERE state = 'done'"""
+
 READ: Final = """
     SELECT state, fingerprint, owner, generation, attempts, lease_until, first_seen, updated, last_error
     FROM main."{table}" WHERE key = :key"""

@@ -263,6 +263,7 @@ def _prepare(connection: Connection) -> str:
         # If another process is first, IF NOT EXISTS finds its table.
         with connection.transaction():
             connection.ask(sql.CREATE)
+            connection.ask(sql.INDEX)
     connection.ask(sql.READ, key="")  # Raises if the table is somebody else's.
     ((journal,),) = connection.ask("PRAGMA journal_mode")
     return str(journal)
