@@ -149,4 +149,4 @@ def test_paths_that_are_named_exist(document: Path) -> None:
 @each_document
 def test_code_is_python_or_a_console(document: Path) -> None:
     """Any other kind of block would be one that nothing executes."""
-    assert set(FENCE.findall(text(document))) <= {"python", "console"}
+    assert set(FENCE.findall(text(document))) <= {"python", "console", "sh"}

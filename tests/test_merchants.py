@@ -214,3 +214,7 @@ def test_two_rings_share_nothing():
     for ring, mch_id in ((one, OTHER), (two, MCH_ID)):
         with pytest.raises(NotifyError):
             ring.find({"mch_id": mch_id})
+
+
+def test_an_appid_in_the_place_of_the_merchant_id_is_refused():
+    assert code_of(Merchant, APPID, MCH_ID, KEY) == "configuration"

@@ -114,6 +114,7 @@ def test_what_cannot_be_called_is_no_handler_and_no_transaction(tmp_path: Path) 
         receiver = Receiver(MERCHANT, store, expect=WAIVE_EXPECTATION)
         assert code_of(receiver.on("payment"), "no") == "configuration"
         assert code_of(receiver.on, "payment", transaction=True) == "configuration"
+        assert code_of(receiver.on, "payment", transaction=store.transaction()) == "configuration"
 
 
 @pytest.mark.parametrize(

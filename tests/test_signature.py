@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import pytest
 
-from wxnotify import Key, Verified, sign, verify
+from wxnotify import Key, NotifyError, Verified, sign, verify
 from wxnotify.errors import BadSignature
 from wxnotify.testing import KEY, payment_fields
 
@@ -326,3 +326,8 @@ def test_the_repr_of_verified_names_fields_and_shows_no_value():
     text = repr(verify(signed(FIELDS), KEY))
     assert "total_fee" in text
     assert not any(value in text for value in (FIELDS["openid"], FIELDS["transaction_id"], FIELDS["attach"]))
+
+
+def test_what_wechat_pay_says_with_a_fail_is_passed_on_as_unsigned():
+    with pytest.raises(NotifyError, match="return_msg, unsigned, is '签名错误'"):
+        verify({"return_code": "FAIL", "return_msg": "签名错误"}, KEY)

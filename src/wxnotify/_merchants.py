@@ -64,6 +64,10 @@ class Merchant:
             self.keys = as_keys(keys)
         finally:
             del keys
+        if isinstance(mch_id, str) and mch_id.startswith("wx"):
+            raise ConfigurationError(
+                "mch_id begins with wx, as an appid does: mch_id comes first, then appid"
+            )
         (self.mch_id,) = _ids("mch_id", (mch_id,))
         self.appids = _ids("appid", appid)
         self.sub_mch_ids = _ids("sub_mch_ids", sub_mch_ids) if sub_mch_ids else ()

@@ -194,8 +194,10 @@ class Receiver:
         if kind not in _KINDS:
             raise ConfigurationError(f"there is no kind {kind!r}; there is {', '.join(map(repr, _KINDS))}")
 
-        if transaction is not None and not callable(transaction):
-            raise ConfigurationError("transaction is a function that gives a context manager")
+        if transaction is not None and (not callable(transaction) or hasattr(transaction, "__enter__")):
+            raise ConfigurationError(
+                "transaction is a function that gives a context manager: store.transaction, not called yet"
+            )
 
         def register(function: _Function) -> _Function:
             if not callable(function):

@@ -227,7 +227,8 @@ def verify(
 def check_return_code(fields: Mapping[str, str]) -> None:
     """Raise ``ReturnCodeFail`` for a message that says FAIL: it is unsigned and holds nothing else."""
     if fields.get("return_code", "SUCCESS") != "SUCCESS":
-        raise ReturnCodeFail(f"return_code is {shown(fields['return_code'])}, expected 'SUCCESS'")
+        said = f"; return_msg, unsigned, is {shown(fields['return_msg'])}" if fields.get("return_msg") else ""
+        raise ReturnCodeFail(f"return_code is {shown(fields['return_code'])}, expected 'SUCCESS'{said}")
 
 
 def _sign_type(signature: object, declared: object, allowed: Iterable[SignType]) -> SignType:

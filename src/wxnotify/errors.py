@@ -58,10 +58,10 @@ _SHOWN = 64
 
 
 def shown(value: object) -> str:
-    """Quote *value* for a message: escaped, on one line, at most 64 characters of it."""
+    """Quote *value* for a message: on one line, what does not print escaped, at most 64 characters."""
     if not isinstance(value, str):
         return f"a {type(value).__name__}"  # its repr may be long, or raise as that of a huge int does
-    return ascii(value) if len(value) <= _SHOWN else ascii(value[:_SHOWN]) + "..."
+    return repr(value) if len(value) <= _SHOWN else repr(value[:_SHOWN]) + "..."
 
 
 class NotifyError(Exception):

@@ -16,6 +16,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any, NoReturn
 
 from ..errors import ConfigurationError, StoreError
 from . import demo, explain, send, serve, verify
@@ -57,8 +58,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
+class _Parser(argparse.ArgumentParser):
+    """Takes options by their whole names, and repeats no argument it does not know: it may be a key."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        if message.startswith("unrecognized arguments"):
+            message = (
+                "an argument is not known; keys come from WXNOTIFY_KEY or --key-file, never as arguments"
+            )
+        super().error(message)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="wxnotify",
         description="Try out, look into and explain WeChat Pay's notifications. Begin with: wxnotify demo",
         epilog="Keys come from the variable WXNOTIFY_KEY or from --key-file, never as arguments.",

@@ -16,7 +16,8 @@ _HEX: Final = frozenset("0123456789abcdefABCDEF")
 
 _NOTHING_FITS: Final = Finding(
     "another_key",
-    "most likely another key, or something was lost on the way: nothing that was tried gives this sign",
+    "most likely another key; or a value was changed or lost on the way: nothing that was tried gives "
+    "this sign",
     "compare mch_id with the account your key is from; look in the merchant console when the key was last "
     "changed, and give the old one too; save the raw body at the first program that sees it, and compare",
 )

@@ -10,7 +10,7 @@ from .. import Outcome, errors
 _OUTCOMES: Final = {
     Outcome.HANDLED: "settled: the handler ran, and its completion is recorded",
     Outcome.DUPLICATE: "settled before; nothing was done again",
-    Outcome.IN_PROGRESS: "another delivery of it was still being handled; it will be sent again",
+    Outcome.IN_PROGRESS: "somebody holds it: a handler at work, or a dead one whose lease has not run out",
     Outcome.LOST: "the handler outlived its lease and another delivery took over",
     Outcome.CONFLICT: "the same payment was told before with other content: somebody must look",
     Outcome.REJECTED: "refused",

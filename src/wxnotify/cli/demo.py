@@ -188,7 +188,9 @@ def _keep(server: ServerProcess, directory: Path, key: str, terminal: Terminal) 
     # Readable for its owner alone, from its first moment.
     with os.fdopen(os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(key + "\n")
-    body_file.write_bytes(testing.notification(key=key, out_trade_no="A-1004"))
+    order = "A-1004"
+    body = testing.notification(key=key, out_trade_no=order, transaction_id=transaction_id_of(order))
+    body_file.write_bytes(body)
     send = f"{_this_command()} send {server.url} --key-file {_quoted(str(key_file))}"
     terminal.heading("The server stays up until Ctrl-C. Its key is in a file that only you can read. Try:")
     for line in (

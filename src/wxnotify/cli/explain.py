@@ -68,7 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
     if refusal is not None:
         terminal.line(f"  {terminal.paint(f'refused  {refusal.code}', 'red')}  {printable(str(refusal))}")
     if verified is not None:
-        terminal.line(f"  {terminal.paint('the sign holds', 'green')}  {matched(verified, keys)}")
+        holds = "the sign holds" if reading.refusal is None else "once that is undone, the sign holds"
+        terminal.line(f"  {terminal.paint(holds, 'green')}  {matched(verified, keys)}")
         terminal.line(f"  {read_as(verified)}")
 
     if refusal is not None:

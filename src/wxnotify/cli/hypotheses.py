@@ -170,7 +170,7 @@ HYPOTHESES: Final = (
     ),
     Hypothesis(
         "white_space_lost",
-        "white space at the end of a value was signed, and lost on the way",
+        "white space around a value was signed, and lost on the way",
         "find the reader that strips values (xmltodict does), and give wxnotify the raw body",
         ways.one_padded,
     ),

@@ -202,6 +202,8 @@ _FORMS: Final = (
 
 
 def _without_mark(body: bytes) -> bytes | None:
+    if not body.startswith((b"\xef\xbb\xbf", b" ", b"\t", b"\r", b"\n")):
+        return None
     stripped = body.strip(b" \t\r\n")
     while stripped.startswith(b"\xef\xbb\xbf"):
         stripped = stripped[3:].lstrip(b" \t\r\n")

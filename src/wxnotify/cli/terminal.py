@@ -9,6 +9,7 @@ finds its way into a line is printed as ``<key>``.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import textwrap
@@ -28,7 +29,7 @@ _CODES: Final[dict[Colour, str]] = {
     "dim": "2",
 }
 _PLAIN: Final = str.maketrans({"─": "-", "│": "|", "✓": "+", "✗": "x", "…": "...", "·": "-"})
-_COLUMNS: Final = 100
+_MOST_COLUMNS: Final = 100
 _WIDE: Final = ("W", "F")
 
 
@@ -62,9 +63,10 @@ class Terminal:
             self._stream.flush()
 
     def paragraph(self, text: str, indent: int) -> None:
-        """Print text in lines of at most 100 columns."""
+        """Print text in lines as wide as the terminal, at most 100 columns."""
         left = " " * indent
-        lines = textwrap.wrap(text, _COLUMNS - indent, break_long_words=False, break_on_hyphens=False)
+        columns = min(_MOST_COLUMNS, shutil.get_terminal_size((_MOST_COLUMNS, 24)).columns)
+        lines = textwrap.wrap(text, max(columns - indent, 20), break_long_words=False, break_on_hyphens=False)
         for line in lines:
             self.line(left + line)
 
