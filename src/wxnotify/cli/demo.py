@@ -15,6 +15,7 @@ import shlex
 import shutil
 import sys
 import tempfile
+import textwrap
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,6 +33,8 @@ from .terminal import Colour, Terminal, pad, stop_on_sigterm
 _WHAT: Final = 43
 _TOLD: Final = 11
 _CODES: Final = 21
+# What a whole row takes; in a narrower terminal it stands on two lines.
+_ROW: Final = 98
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -92,7 +95,8 @@ def _play(stage: _Stage, terminal: Terminal) -> bool:
     terminal.line(f"{orders}, and a key made for this run")
     terminal.line()
     header = f"       {pad('what was sent', _WHAT)} {pad('told', _TOLD)}  {pad('code', _CODES)} order"
-    terminal.line(terminal.paint(header, "dim"))
+    if terminal.columns >= _ROW:
+        terminal.line(terminal.paint(header, "dim"))
     right = 0
     for number, delivery in enumerate(DELIVERIES, 1):
         came = _query(delivery, stage) if delivery.body is None else _deliver(delivery, stage)
@@ -159,16 +163,21 @@ def _print_row(number: int, delivery: Delivery, came: Came, terminal: Terminal) 
     colour: Colour = "green" if came.told == "SUCCESS" else "red"
     painted = terminal.paint(f"{pad(told, _TOLD)}  {pad(codes, _CODES)}", colour)
     order = f"{delivery.out_trade_no} {came.order}"
-    terminal.line(f" {mark} {number:2}  {pad(delivery.what, _WHAT)} {painted} {order}")
-    terminal.line(terminal.paint(f"       {delivery.why}", "dim"))
+    if terminal.columns < _ROW:
+        terminal.line(f" {mark} {number:2}  {delivery.what}")
+        terminal.line(f"       {painted} {order}")
+    else:
+        terminal.line(f" {mark} {number:2}  {pad(delivery.what, _WHAT)} {painted} {order}")
+    for line in textwrap.wrap(delivery.why, terminal.columns - 8):
+        terminal.line(terminal.paint(f"       {line}", "dim"))
     if not right:
         terminal.line(terminal.paint(f"       expected {delivery.expected}, but it was {came}", "red"))
 
 
 def _print_orders(orders: list[Order], terminal: Terminal) -> None:
     terminal.heading("The orders in the file afterwards")
-    row = "  {:<14}{:>9}  {:<7}{:<30}  {:>10}  {:>15}"
-    titles = ("out_trade_no", "total_fee", "state", "transaction_id", "times paid", "failed attempts")
+    row = "  {:<14}{:>9}  {:<6}{:<29}{:>6}{:>8}"
+    titles = ("out_trade_no", "total_fee", "state", "transaction_id", "paid", "failed")
     terminal.line(terminal.paint(row.format(*titles), "dim"))
     for order in orders:
         state = "paid" if order.transaction_id else "open"

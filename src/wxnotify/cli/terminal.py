@@ -65,10 +65,16 @@ class Terminal:
     def paragraph(self, text: str, indent: int) -> None:
         """Print text in lines as wide as the terminal, at most 100 columns."""
         left = " " * indent
-        columns = min(_MOST_COLUMNS, shutil.get_terminal_size((_MOST_COLUMNS, 24)).columns)
-        lines = textwrap.wrap(text, max(columns - indent, 20), break_long_words=False, break_on_hyphens=False)
+        lines = textwrap.wrap(
+            text, max(self.columns - indent, 20), break_long_words=False, break_on_hyphens=False
+        )
         for line in lines:
             self.line(left + line)
+
+    @property
+    def columns(self) -> int:
+        """How wide to print: as the terminal, at most 100."""
+        return min(_MOST_COLUMNS, shutil.get_terminal_size((_MOST_COLUMNS, 24)).columns)
 
     def heading(self, text: str) -> None:
         """Print the title of a section, with an empty line before it."""
