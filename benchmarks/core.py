@@ -202,8 +202,12 @@ def main() -> int:
         "library_payment": library_payment,
         "2000 fields": refusing(two_thousand.encode()),
         "2000 fields in CDATA": refusing(spread_raw(2_000)),
+        "2000 empty fields": refusing(
+            ("<xml>" + "".join(f"<f{n}/>\n" for n in range(2_000)) + "</xml>").encode()
+        ),
     }
-    seconds = timed(calls, ROUNDS, {"2000 fields": 10, "2000 fields in CDATA": 10})
+    many = ("2000 fields", "2000 fields in CDATA", "2000 empty fields")
+    seconds = timed(calls, ROUNDS, dict.fromkeys(many, 10))
     bodies = hostile()
     worst = timed(
         {"library": library, **{name: refusing(body) for name, body in bodies.items()}},
@@ -227,6 +231,7 @@ def main() -> int:
             ratio(seconds, "2000 fields in CDATA", "library"),
             10,
         ),
+        ("2,000 empty fields refused / a genuine one", ratio(seconds, "2000 empty fields", "library"), 10),
         (f"slowest 64 KiB body ({slowest}) / a genuine one", ratio(worst, slowest, "library"), 200),
         ("process that imports wxnotify / one that imports nothing", import_ratio(), 3.0),
         ("peak KiB a notification, parse + verify", peak_kib(library), 32),

@@ -74,3 +74,8 @@ def test_keys_keep_their_order_and_identity():
 def test_hmac_follows_rfc_2104_for_keys_of_any_length(text):
     key = Key(text, any_length=True)
     assert sign(FIELDS, key, "HMAC-SHA256") == reference_sign(FIELDS, text, "HMAC-SHA256")
+
+
+def test_a_key_gives_no_state_of_itself():
+    with pytest.raises(TypeError):
+        Key(KEY).__getstate__()

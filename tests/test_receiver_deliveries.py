@@ -390,3 +390,13 @@ def test_replies_and_events_agree() -> None:
     assert reply.body == (
         b"<xml><return_code><![CDATA[SUCCESS]]></return_code><return_msg><![CDATA[OK]]></return_msg></xml>"
     )
+
+
+@pytest.mark.parametrize("changes", [{"appid": "wx8888888888888889"}, {"mch_id": "1900000110"}], ids=str)
+def test_a_query_about_another_merchants_order_is_refused_before_the_order_is_looked_up(
+    changes: dict[str, str],
+) -> None:
+    shop = Shop()
+    event = shop.receiver.settle(payment(**changes))
+    assert event.code in ("merchant_mismatch", "unknown_merchant")
+    assert shop.asked == shop.handled == []

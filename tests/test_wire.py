@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from wxnotify import parse, write
+from wxnotify import _wire, parse, write
 from wxnotify._wire import MAX_BODY_BYTES, MAX_FIELDS
 from wxnotify.errors import BadFieldName
 
@@ -284,3 +284,28 @@ def test_a_refusal_names_what_is_wrong_and_quotes_it():
     with pytest.raises(BadFieldName) as refusal:
         write({"a b": "1"})
     assert "'a b'" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "piece", ["<f{}/>", "<f{}/>\n", "<f{0}>&#9;1</f{0}>", "<f{0}><![CDATA[<a>]]></f{0}>"]
+)
+def test_two_thousand_fields_are_refused_without_the_parser(piece, monkeypatch):
+    monkeypatch.setattr(_wire, "ParserCreate", None)  # which would raise if it were called
+    body = "<xml>" + "".join(piece.format(n) for n in range(2_000)) + "</xml>"
+    assert code_of(parse, body.encode()) == "too_many_fields"
+
+
+def test_tags_in_cdata_are_no_fields():
+    text = "<a/><b>" * 2_000
+    assert parse(f"<xml><a><![CDATA[{text}]]></a></xml>".encode()) == {"a": text}
+
+
+def test_end_tags_in_cdata_that_never_ends_are_not_counted():
+    body = b"<xml><a><![CDATA[" + b"</a>" * 2_000
+    assert code_of(parse, body) == "malformed"
+
+
+def test_end_and_empty_tags_in_cdata_are_no_fields_together():
+    text = "<a/>" * 2_000
+    body = "<xml>" + "".join(f"<f{n}>1</f{n}>" for n in range(400)) + f"<a><![CDATA[{text}]]></a></xml>"
+    assert len(parse(body.encode())) == 401

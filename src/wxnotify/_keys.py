@@ -60,6 +60,9 @@ class Key:
     def __repr__(self) -> str:
         return "<Key>"
 
+    def __getstate__(self) -> NoReturn:
+        raise TypeError("a Key does not give its text back")
+
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Key cannot be pickled or copied: it would leave the process")
 

@@ -24,7 +24,7 @@ from ._flow import Flow, Settled, settle
 from ._merchants import Merchant, Ring
 from ._notifications import Payment
 from ._reply import Reply, build_reply, fail_reply, status_of
-from ._signature import check_return_code, verify
+from ._signature import check_signed, verify
 from ._wire import MAX_BODY_BYTES, parse
 from .errors import ConfigurationError, ExpectationFailed, NoHandler, NotifyError, UnknownOrder
 from .idempotency import (
@@ -332,7 +332,7 @@ class Receiver:
 
     def _authenticate(self, body: bytes) -> Payment:
         fields = parse(body, max_bytes=self.max_bytes)
-        check_return_code(fields)
+        check_signed(fields)
         merchant = self._ring.find(fields)
         verified = verify(fields, merchant.keys, sign_types=merchant.sign_types)
         merchant.check(verified)

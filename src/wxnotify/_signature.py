@@ -200,10 +200,7 @@ def verify(
         del key  # no frame that raises below holds its text
     if not isinstance(fields, Mapping):
         raise TypeError(f"verify() takes the fields that parse() returns, not {type(fields).__name__}")
-    check_return_code(fields)
-    signature = fields.get("sign")
-    if signature is None or signature == "":
-        raise MissingSignature("sign is absent or empty")
+    signature = check_signed(fields)
     sign_type = _sign_type(signature, fields.get("sign_type"), sign_types)
     signed = _signed(fields)
     text = _text(signed)
@@ -224,11 +221,15 @@ def verify(
     return verified
 
 
-def check_return_code(fields: Mapping[str, str]) -> None:
-    """Raise ``ReturnCodeFail`` for a message that says FAIL: it is unsigned and holds nothing else."""
+def check_signed(fields: Mapping[str, str]) -> str:
+    """Return ``sign``, or raise for a message that has none, as one that says FAIL has not."""
     if fields.get("return_code", "SUCCESS") != "SUCCESS":
         said = f"; return_msg, unsigned, is {shown(fields['return_msg'])}" if fields.get("return_msg") else ""
         raise ReturnCodeFail(f"return_code is {shown(fields['return_code'])}, expected 'SUCCESS'{said}")
+    signature = fields.get("sign")
+    if signature is None or signature == "":
+        raise MissingSignature("sign is absent or empty")
+    return signature
 
 
 def _sign_type(signature: object, declared: object, allowed: Iterable[SignType]) -> SignType:

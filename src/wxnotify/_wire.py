@@ -7,7 +7,7 @@ processing instructions, attributes, nesting, a second field of one name) lets
 two readers see two documents in the same bytes, so it is refused, not ignored.
 
 Decisions are the parser's. The bytes themselves are searched for nothing but
-their encoding and the number of end tags, because text such as ``<!DOCTYPE`` is
+their encoding and the number of tags, because text such as ``<!DOCTYPE`` is
 an ordinary value inside CDATA. expat is driven directly: the tree that
 ``defusedxml.ElementTree`` builds costs more than twice as much and hides
 namespace declarations. It is told UTF-8, so a document's own idea of its
@@ -101,8 +101,8 @@ def parse(body: bytes, *, max_bytes: int = MAX_BODY_BYTES, max_fields: int = MAX
     if len(body) > max_bytes:
         raise TooLarge(f"body is {len(body)} bytes, the limit is {max_bytes}")
     _check_encoding(body)
-    _check_end_tags(body, max_fields)
-    return _read(body, "xml", max_fields)
+    _check_count(body, max_fields)
+    return _read(body, "xml")
 
 
 def _check_encoding(body: bytes) -> None:
@@ -118,32 +118,46 @@ def _check_encoding(body: bytes) -> None:
         raise EmptyBody("body is empty")
 
 
-def _check_end_tags(body: bytes, max_fields: int) -> None:
+def _check_count(body: bytes, max_fields: int) -> None:
     # A document of very many fields is refused before it is parsed. Outside
-    # CDATA every "</" is an end tag, so this count is exact where it refuses.
+    # CDATA every "</" is an end tag, and every other "<" the start of an element
+    # but for "<?" and "<!", so these counts are exact for what could be accepted.
     limit = max_fields + 1  # the root's own
-    if len(body) < limit * len("<a></a>") or body.count(b"</") <= limit:
+    if len(body) < limit * len("<a/>"):
         return
+    ends = body.count(b"</")
+    if ends > limit and _end_tags_pass(body, limit):
+        raise TooManyFields(f"more than {max_fields} fields")
+    if ends + body.count(b"/>") > limit:  # "<a/>" has no end tag
+        outside = _without_cdata(body)
+        starts = outside.count(b"<") - outside.count(b"</") - outside.count(b"<!") - outside.count(b"<?")
+        if starts > limit:
+            raise TooManyFields(f"more than {max_fields} fields")
+
+
+def _end_tags_pass(body: bytes, limit: int) -> bool:
+    # Stops as soon as it knows, which for a value in CDATA in each field is early.
     tags = at = 0
     while tags <= limit:
         opened = body.find(b"<![CDATA[", at)
         if opened < 0:
-            tags += body.count(b"</", at)
-            break
+            return tags + body.count(b"</", at) > limit
         tags += body.count(b"</", at, opened)
         closed = body.find(b"]]>", opened)
         if closed < 0:
-            break
-        at = closed + 3
-    if tags > limit:
-        raise TooManyFields(f"more than {max_fields} fields")
+            return False
+        at = closed + len(b"]]>")
+    return True
 
 
-def _read(body: bytes, root: str, max_fields: int) -> dict[str, str]:
+def _without_cdata(body: bytes) -> bytes:
+    return b"".join([piece.partition(b"<![CDATA[")[0] for piece in body.split(b"]]>")])
+
+
+def _read(body: bytes, root: str) -> dict[str, str]:
     fields: dict[str, str] = {}
     field = value = ""  # the one being read, and its text so far
     inside = False
-    may_crowd = len(body) > max_fields * len("<a/>")
 
     def start(name: str, attributes: dict[str, str]) -> None:
         nonlocal field, value, inside
@@ -154,8 +168,6 @@ def _read(body: bytes, root: str, max_fields: int) -> dict[str, str]:
         if inside:
             if name in fields:
                 raise DuplicateField(f"field {shown(name)} occurs twice")
-            if may_crowd and len(fields) == max_fields:
-                raise TooManyFields(f"more than {max_fields} fields")
             field = name
             value = ""
         elif name == root:

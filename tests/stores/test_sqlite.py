@@ -658,6 +658,14 @@ def test_bind_refuses_a_database_in_memory_with_the_file_attached(path, store):
             store.bind(other)
 
 
+def test_bind_refuses_a_second_file_that_would_not_commit_with_the_first(store, shop, tmp_path):
+    shop.execute("ATTACH ? AS elsewhere", (str(tmp_path / "other.db"),))
+    shop.execute("BEGIN IMMEDIATE")
+    with code("configuration", match="another database is attached"):
+        store.bind(shop)
+    shop.execute("ROLLBACK")
+
+
 def test_bind_knows_the_file_by_any_name(path, store, tmp_path):
     link = tmp_path / "link.db"
     try:

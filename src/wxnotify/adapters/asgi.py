@@ -68,10 +68,11 @@ class ASGIApp:
             pass  # the client has gone; it will send again, and find what was settled
 
     async def _read(self, scope: _Message, receive: _Receive) -> bytes:
+        headers = list(scope["headers"])  # it need not be more than an iterable
         length = check_request(
             scope["method"],
-            _header(scope, b"content-encoding"),
-            _header(scope, b"content-length"),
+            _header(headers, b"content-encoding"),
+            _header(headers, b"content-length"),
             self._max_bytes,
         )
         try:
@@ -88,14 +89,14 @@ class ASGIApp:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise IncompleteBody("the client went away while the body was read")
-            body += message.get("body", b"")
+            body += message.get("body") or b""
             check_size(len(body), self._max_bytes)
             if not message.get("more_body", False):
                 return bytes(body)
 
 
-def _header(scope: _Message, name: bytes) -> str | None:
-    values = [value for header, value in scope["headers"] if header.lower() == name]
+def _header(headers: list[tuple[bytes, bytes]], name: bytes) -> str | None:
+    values = [value for header, value in headers if header.lower() == name]
     # Two of one name are joined, as HTTP says, and then are neither a length nor an encoding.
     return b", ".join(values).decode("latin-1") if values else None
 

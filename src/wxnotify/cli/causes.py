@@ -18,8 +18,9 @@ _NOTHING_FITS: Final = Finding(
     "another_key",
     "most likely another key; or a value was changed or lost on the way: nothing that was tried gives "
     "this sign",
-    "compare mch_id with the account your key is from; look in the merchant console when the key was last "
-    "changed, and give the old one too; save the raw body at the first program that sees it, and compare",
+    "make sure that it is the APIv2 key and not the APIv3 key; compare mch_id with the account it is from; "
+    "look in the merchant console when the key was last changed, and give the old one too; save the raw body "
+    "at the first program that sees it, and compare",
 )
 _ATTACK: Final = Finding(
     "attack",

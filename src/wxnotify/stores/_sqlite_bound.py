@@ -76,6 +76,11 @@ class SQLiteBound:
         ((file,),) = self._ask("SELECT CAST(file AS BLOB) FROM pragma_database_list WHERE name = 'main'")
         if not _same_file(os.fsdecode(file), path):
             raise ConfigurationError(f"bind: the connection's main database is not the store's file, {path}")
+        if self._ask("SELECT 1 FROM pragma_database_list WHERE name NOT IN ('main', 'temp')"):
+            raise ConfigurationError(
+                "bind: another database is attached, and SQLite does not always commit two files as one; "
+                "keep the orders in the store's file"
+            )
         ((synchronous,),) = self._ask("PRAGMA main.synchronous")
         if synchronous < _SYNCHRONOUS_FULL:
             raise ConfigurationError(
