@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from wxnotify.errors import ConfigurationError
+from wxnotify.errors import ConfigurationError, StoreError
 from wxnotify.idempotency import (
     LEASE_SECONDS,
     MIN_RETAIN_SECONDS,
@@ -13,8 +13,12 @@ from wxnotify.idempotency import (
     ClaimOutcome,
     Row,
     State,
+    check_key,
     check_lease,
+    check_purge,
     check_retain,
+    cut_error,
+    cut_order_no,
     judge,
 )
 
@@ -83,3 +87,48 @@ def test_a_retention_below_48_hours_is_refused(retain):
     with pytest.raises(ConfigurationError, match="at least 48 h") as refusal:
         check_retain(retain)
     assert refusal.value.code == "configuration"
+
+
+@pytest.mark.parametrize("retain", [math.inf, 1e300])
+def test_for_ever_is_a_time_that_every_backend_can_add_to_its_clock(retain):
+    seconds = check_retain(retain)
+    assert 1_000 * 366 * 86_400 < seconds < 2**53
+    assert seconds == check_retain(seconds) == check_retain(math.inf)
+
+
+def test_a_retention_of_any_number_type_is_a_float():
+    assert type(check_retain(int(MIN_RETAIN_SECONDS))) is float
+
+
+@pytest.mark.parametrize("key", [KEY, "a", " ", "x" * 1024, "支付", "\x01", "💰" * 256])
+def test_a_key_is_taken_as_it_is(key):
+    assert check_key(key) is key
+
+
+@pytest.mark.parametrize("key", ["", "x" * 1025, "💰" * 257, "a\ud800", "\0", "a\0", "a\0b"])
+def test_a_key_that_some_backend_could_not_keep_whole_is_refused(key):
+    with pytest.raises(StoreError, match="1 to 1024 bytes of UTF-8, without NUL") as refusal:
+        check_key(key)
+    assert refusal.value.code == "store_error"
+
+
+@pytest.mark.parametrize("older_than", [0, MIN_RETAIN_SECONDS - 1, math.nan, True, "172800", None])
+def test_a_purge_of_what_may_still_be_sent_is_refused(older_than):
+    with pytest.raises(ConfigurationError, match=r"older_than .* at least 48 h") as refusal:
+        check_purge(older_than, 1)
+    assert refusal.value.code == "configuration"
+
+
+@pytest.mark.parametrize("limit", [0, -1, True, 1.0, "1", None])
+def test_a_purge_without_a_limit_is_refused(limit):
+    with pytest.raises(ConfigurationError, match="limit is how many") as refusal:
+        check_purge(MIN_RETAIN_SECONDS, limit)
+    assert refusal.value.code == "configuration"
+
+
+@pytest.mark.parametrize(("cut", "size"), [(cut_error, 512), (cut_order_no, 64)])
+def test_a_text_is_cut_and_made_storable(cut, size):
+    assert cut("支付 and 💥") == "支付 and 💥"
+    assert cut("x" * (size + 1)) == "x" * size
+    assert cut("💥" * (size + 1)) == "💥" * size
+    assert cut("a\0b\ud800c") == "a?b?c"

@@ -31,6 +31,7 @@ of each store that comes with the library is in ``docs/stores.md``.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, runtime_checkable
 
@@ -43,7 +44,9 @@ __all__ = [
     "LEASE_SECONDS",
     "MIN_RETAIN_SECONDS",
     "RETAIN_SECONDS",
+    "AsyncBound",
     "AsyncStore",
+    "AsyncTransactionalStore",
     "Bound",
     "Claim",
     "ClaimOutcome",
@@ -59,6 +62,7 @@ __all__ = [
     "check_purge",
     "check_retain",
     "cut_error",
+    "cut_order_no",
     "judge",
 ]
 
@@ -69,9 +73,12 @@ LEASE_SECONDS: Final = 30.0
 RETAIN_SECONDS: Final = 30 * 86_400.0
 #: The least: WeChat Pay sends for 24 h 4 min, and a claim forgotten sooner is a payment handled twice.
 MIN_RETAIN_SECONDS: Final = 48 * 3_600.0
+# What "for ever" is stored as: 3,000 years, which every backend can add to its clock.
+_FOR_EVER: Final = 3_000 * 366 * 86_400.0
 #: Far above any natural key, and a size every backend can index whole.
 _MAX_KEY_BYTES: Final = 1024
 _MAX_ERROR_CHARACTERS: Final = 512
+_MAX_ORDER_CHARACTERS: Final = 64
 
 
 class ClaimOutcome(Enum):
@@ -131,6 +138,8 @@ class Record(NamedTuple):
     """What a store knows of a key, for a person to read."""
 
     key: str
+    #: What the merchant calls the order; empty where the claim named none.
+    order_no: str
     state: State
     generation: int
     attempts: int
@@ -199,7 +208,11 @@ def check_lease(lease: float) -> float:
 
 
 def check_retain(retain: float) -> float:
-    """Return *retain* in seconds, or raise ``ConfigurationError`` if it is under 48 hours."""
+    """
+    Return *retain* in seconds, or raise ``ConfigurationError`` if it is under 48 hours.
+
+    Infinity means for ever, and is cut to what every backend can add to its clock.
+    """
     try:
         seconds = 0.0 if isinstance(retain, (bool, str)) else float(retain)
     except (TypeError, ValueError, OverflowError):
@@ -209,18 +222,19 @@ def check_retain(retain: float) -> float:
             "done claims are kept for at least 48 h (172800 seconds): WeChat Pay sends for 24 h 4 min, "
             "and a claim forgotten sooner is a payment handled twice"
         )
-    return seconds
+    return min(seconds, _FOR_EVER)
 
 
 def check_key(key: str) -> str:
-    """Return *key*, or raise ``StoreError`` if it is empty, over 1024 bytes as UTF-8, or not Unicode text."""
+    """Return *key*, or raise ``StoreError`` if it is not 1 to 1024 bytes of UTF-8, or holds a NUL."""
     try:
         size = len(key.encode())
     except UnicodeEncodeError:
         size = 0
-    if not 0 < size <= _MAX_KEY_BYTES:
+    if not 0 < size <= _MAX_KEY_BYTES or "\0" in key:
         # Never cut to fit: two keys with one beginning would become one payment.
-        raise StoreError(f"key {shown(key)}: a key is 1 to 1024 bytes of UTF-8")
+        # No natural key has a NUL, which XML cannot hold and PostgreSQL neither.
+        raise StoreError(f"key {shown(key)}: a key is 1 to 1024 bytes of UTF-8, without NUL")
     return key
 
 
@@ -236,7 +250,16 @@ def check_purge(older_than: float, limit: int) -> None:
 
 def cut_error(error: str) -> str:
     """Return the first 512 characters of *error*, as text that any database can hold."""
-    return error[:_MAX_ERROR_CHARACTERS].encode("utf-8", "replace").decode()
+    return _storable(error[:_MAX_ERROR_CHARACTERS])
+
+
+def cut_order_no(order_no: str) -> str:
+    """Return the first 64 characters of *order_no*, as text that any database can hold."""
+    return _storable(order_no[:_MAX_ORDER_CHARACTERS])
+
+
+def _storable(text: str) -> str:
+    return text.replace("\0", "?").encode("utf-8", "replace").decode()
 
 
 @runtime_checkable
@@ -248,7 +271,7 @@ class Store(Protocol):
     within a bounded time rather than wait.
     """
 
-    def claim(self, key: str, *, fingerprint: bytes, owner: bytes, lease: float) -> Claim:
+    def claim(self, key: str, *, fingerprint: bytes, owner: bytes, lease: float, order_no: str = "") -> Claim:
         """
         Ask for the exclusive right to handle *key*; one atomic step, on the store's clock.
 
@@ -260,6 +283,9 @@ class Store(Protocol):
             owner: 16 random bytes, new for each delivery.
 
             lease: Seconds until another delivery may take over.
+
+            order_no: What the merchant calls the order, for a person to search
+                by. Kept from the first claim; it decides nothing.
 
         Returns:
             The claim; look at its ``outcome``.
@@ -310,6 +336,29 @@ class Store(Protocol):
         """Look up what is known of *key*, without changing it."""
         ...
 
+    def records(
+        self, *, state: State | None = None, order_no: str | None = None, older_than: float = 0.0
+    ) -> Iterator[Record]:
+        """
+        Go through what is stored, for a person to see; what is stuck or failed above all.
+
+        Reads in batches and holds no lock between them, so what changes
+        meanwhile may be missed or seen as it was.
+
+        Args:
+            state: Only these; all if left out.
+
+            order_no: Only those of this order.
+
+            older_than: Only what has not changed for so many seconds, on the
+                store's clock.
+
+        Returns:
+            The records, each once. In SQL stores those longest unchanged come
+            first, state by state.
+        """
+        ...
+
 
 class Bound(Protocol):
     """A store inside the caller's open transaction; made by ``bind``."""
@@ -355,7 +404,9 @@ class TransactionalStore(Store, Protocol):
 class AsyncStore(Protocol):
     """The store protocol for an event loop: the same verbs, awaited."""
 
-    async def claim(self, key: str, *, fingerprint: bytes, owner: bytes, lease: float) -> Claim:
+    async def claim(
+        self, key: str, *, fingerprint: bytes, owner: bytes, lease: float, order_no: str = ""
+    ) -> Claim:
         """See :meth:`Store.claim`."""
         ...
 
@@ -377,4 +428,26 @@ class AsyncStore(Protocol):
 
     async def find(self, key: str) -> Record | None:
         """See :meth:`Store.find`."""
+        ...
+
+    def records(
+        self, *, state: State | None = None, order_no: str | None = None, older_than: float = 0.0
+    ) -> AsyncIterator[Record]:
+        """See :meth:`Store.records`."""
+        ...
+
+
+class AsyncBound(Protocol):
+    """A store inside the caller's open transaction, for an event loop; made by ``bind``."""
+
+    async def complete(self, claim: Claim, *, retain: float) -> CompleteOutcome:
+        """See :meth:`Bound.complete`."""
+        ...
+
+
+class AsyncTransactionalStore(AsyncStore, Protocol):
+    """An asynchronous store that can complete inside the transaction that changes the order."""
+
+    def bind(self, connection: Any) -> AsyncBound:
+        """See :meth:`TransactionalStore.bind`."""
         ...

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from wxnotify.errors import ConfigurationError, StoreUnavailable
-from wxnotify.idempotency import ClaimOutcome
+from wxnotify.idempotency import ClaimOutcome, State
 from wxnotify.stores.memory import MemoryStore
 
 KEEP = 48 * 3_600.0
@@ -25,8 +25,8 @@ def clock():
     return Clock()
 
 
-def claim_key(store, key, owner=b"o" * 16):
-    return store.claim(key, fingerprint=bytes(32), owner=owner, lease=30)
+def claim_key(store, key, owner=b"o" * 16, order_no=""):
+    return store.claim(key, fingerprint=bytes(32), owner=owner, lease=30, order_no=order_no)
 
 
 def test_a_full_store_refuses_new_keys_and_says_what_to_do():
@@ -90,6 +90,50 @@ def test_records_are_dated_by_the_wall_at_construction(clock):
     record = store.find("a")
     assert record.first_seen == datetime(2024, 5, 1, 12, 1, tzinfo=timezone.utc)
     assert record.first_seen.tzinfo is timezone.utc
+
+
+def test_a_lease_runs_to_its_end_and_no_further(clock):
+    store = MemoryStore(clock=clock)
+    claim_key(store, "a")
+    clock.now = 29.999
+    assert claim_key(store, "a", b"p" * 16).outcome is ClaimOutcome.IN_PROGRESS
+    clock.now = 30.0
+    assert claim_key(store, "a", b"p" * 16).outcome is ClaimOutcome.ACQUIRED
+
+
+def test_every_time_of_a_record_is_the_clocks(clock):
+    start = datetime(2024, 5, 1, tzinfo=timezone.utc)
+    store = MemoryStore(clock=clock, wall=lambda: start)
+    claim = claim_key(store, "a")
+    clock.now = 5.0
+    store.extend(claim, 60)
+    first_seen, updated, lease_until = store.find("a")[5:8]
+    assert (first_seen, updated, lease_until) == (
+        start,
+        start + timedelta(seconds=5),
+        start + timedelta(seconds=65),
+    )
+
+
+def test_records_come_longest_unchanged_first(clock):
+    store = MemoryStore(clock=clock)
+    claims = {}
+    for key in "abcd":
+        claims[key] = claim_key(store, key)
+        clock.now += 1
+    store.release(claims["a"], error="boom")
+    clock.now += 1
+    store.complete(claims["c"], retain=KEEP)
+    assert [record.key for record in store.records()] == ["b", "d", "a", "c"]
+    assert [record.key for record in store.records(state=State.PENDING)] == ["b", "d"]
+
+
+def test_what_is_exactly_as_old_as_asked_for_is_among_the_records(clock):
+    store = MemoryStore(clock=clock)
+    claim_key(store, "a")
+    clock.now = 10.0
+    assert [record.key for record in store.records(older_than=10)] == ["a"]
+    assert list(store.records(older_than=10.001)) == []
 
 
 def test_the_defaults_give_the_present():

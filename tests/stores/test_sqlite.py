@@ -61,6 +61,12 @@ def ask(path, statement):
         return connection.execute(statement).fetchall()
 
 
+def rows(connection, statement):
+    """Ask one of the store's own connections."""
+    found, _ = connection.ask(statement)
+    return found
+
+
 @contextmanager
 def code(expected, error=ConfigurationError, match=None):
     with pytest.raises(error, match=match) as refusal:
@@ -104,7 +110,7 @@ def test_a_table_name_that_is_no_identifier_is_refused(path, table):
 def test_a_table_can_have_any_identifier_even_a_keyword(path, table):
     with SQLiteStore(path, table=table) as store:
         assert claim_key(store).outcome is ClaimOutcome.ACQUIRED
-    assert ask(path, f'SELECT key FROM "{table}"') == [(KEY,)]
+    assert ask(path, f'SELECT natural_key FROM "{table}"') == [(KEY,)]
 
 
 def test_a_table_that_is_somebody_elses_is_refused(path, shop):
@@ -119,7 +125,7 @@ def test_the_path_may_be_a_string_and_later_changes_of_directory_do_not_matter(t
         monkeypatch.chdir("/")
         store.close()
         claim_key(store)
-    assert ask(tmp_path / "claims.db", "SELECT key FROM wxnotify_claims") == [(KEY,)]
+    assert ask(tmp_path / "claims.db", "SELECT natural_key FROM wxnotify_claims") == [(KEY,)]
 
 
 def test_claims_outlive_the_store(path):
@@ -149,9 +155,11 @@ def test_a_store_that_is_dropped_leaves_no_connection_open(path):
 @pytest.mark.parametrize(
     "change",
     [
-        "SET key = NULL",
+        "SET natural_key = NULL",
         "SET state = 'paid'",
         "SET owner = 'text'",
+        "SET fingerprint = 'text'",
+        "SET order_no = NULL",
         "SET generation = 'one'",
         "SET last_error = NULL",
         "SET lease_until = NULL",
@@ -165,7 +173,61 @@ def test_the_table_takes_nothing_of_another_shape(path, store, change):
 
 def test_a_change_of_the_file_by_its_own_connections_is_synced_in_full(store):
     with store._connections.use() as connection:
-        assert connection.ask("PRAGMA synchronous") == [(2,)]
+        assert rows(connection, "PRAGMA synchronous") == [(2,)]
+
+
+# --- the records -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def now():
+    """A clock that is moved by hand, in a list."""
+    return [1_000.0]
+
+
+@pytest.fixture
+def timed(path, now):
+    with SQLiteStore(path, clock=lambda: now[0]) as store:
+        yield store
+
+
+def test_a_lease_runs_to_its_end_and_no_further(timed, now):
+    claim_key(timed)
+    now[0] += 29.999
+    assert claim_key(timed, owner=b"p" * 16).outcome is ClaimOutcome.IN_PROGRESS
+    now[0] = 1_030.0
+    assert claim_key(timed, owner=b"p" * 16).outcome is ClaimOutcome.ACQUIRED
+
+
+def test_every_time_of_a_record_is_the_clocks(timed, now):
+    claim = claim_key(timed)
+    now[0] += 5
+    timed.extend(claim, 60)
+    assert [time.timestamp() for time in timed.find(KEY)[5:8]] == [1_000.0, 1_005.0, 1_065.0]
+
+
+def test_records_come_state_by_state_longest_unchanged_first(timed, now):
+    claims = {}
+    for key in "abcdef":
+        claims[key] = claim_key(timed, key)
+        now[0] += 1
+    for key in "fa":
+        timed.release(claims[key], error="boom")
+        now[0] += 1
+    for key in "eb":
+        timed.complete(claims[key], retain=KEEP)
+        now[0] += 1
+    assert [record.key for record in timed.records()] == ["c", "d", "f", "a", "e", "b"]
+
+
+def test_records_of_the_same_moment_are_all_there(timed, now):
+    keys = sorted(f"key {number}" for number in range(401))
+    for key in keys:
+        claim_key(timed, key)
+    assert [record.key for record in timed.records()] == keys
+    now[0] += 10
+    assert [record.key for record in timed.records(older_than=10)] == keys
+    assert list(timed.records(older_than=10.001)) == []
 
 
 # --- the journal ---------------------------------------------------------------------
@@ -174,7 +236,7 @@ def test_a_change_of_the_file_by_its_own_connections_is_synced_in_full(store):
 def test_a_new_file_has_a_rollback_journal_where_wal_is_not_safe(path, monkeypatch):
     monkeypatch.setattr(sqlite, "_WAL_SAFE_SINCE", (99, 0, 0))
     with SQLiteStore(path) as store, store._connections.use() as connection:
-        assert connection.ask("PRAGMA journal_mode") == [("truncate",)]
+        assert rows(connection, "PRAGMA journal_mode") == [("persist",)]
     assert ask(path, "PRAGMA journal_mode") == [("delete",)]
 
 
@@ -261,16 +323,44 @@ def test_a_claim_waits_for_a_short_transaction(path, shop):
     assert claims[0].outcome is ClaimOutcome.ACQUIRED
 
 
-def test_a_rival_between_the_look_and_the_lock_is_seen(path, store):
-    with SQLiteStore(path) as other, store._connections.use() as connection:
-        begin = connection.transaction
+@contextmanager
+def rival_before(store, word, act):
+    """Let a rival act whenever *store* is about to execute a statement with this word."""
+    with store._connections.use() as connection:
+        ask = connection.ask
 
-        def begin_after_the_rival():
-            claim_key(other, owner=b"r" * 16)
-            return begin()
+    def ask_after_the_rival(sql, **parameters):
+        if word in sql:
+            act()
+        return ask(sql, **parameters)
 
-        connection.transaction = begin_after_the_rival
-    assert claim_key(store)[2:] == (ClaimOutcome.IN_PROGRESS, 1, 1)
+    connection.ask = ask_after_the_rival
+    yield
+    connection.ask = ask
+
+
+def test_a_rival_between_the_look_and_the_insert_is_seen(path, store):
+    with SQLiteStore(path) as other, rival_before(store, "INSERT", lambda: claim_key(other, owner=b"r" * 16)):
+        assert claim_key(store)[2:] == (ClaimOutcome.IN_PROGRESS, 1, 1)
+
+
+@pytest.mark.parametrize("outcome", [ClaimOutcome.IN_PROGRESS, ClaimOutcome.COMPLETED])
+def test_a_rival_between_the_look_and_the_take_over_is_seen(path, outcome):
+    now = [1_000.0]
+    with SQLiteStore(path, clock=lambda: now[0]) as store, SQLiteStore(path, clock=lambda: now[0]) as other:
+        stale = claim_key(store)
+        now[0] += 30
+
+        def take_over_or_complete():
+            if outcome is ClaimOutcome.COMPLETED:
+                other.complete(stale, retain=KEEP)
+            else:
+                claim_key(other, owner=b"r" * 16)
+
+        with rival_before(store, "SET state = 'pending'", take_over_or_complete):
+            claim = claim_key(store, owner=b"p" * 16)
+        assert claim.outcome is outcome
+        assert claim.generation == (2 if outcome is ClaimOutcome.IN_PROGRESS else 1)
 
 
 def test_a_file_that_is_no_database_is_refused(path):
@@ -402,7 +492,7 @@ def test_what_crosses_a_fork_unasked_is_neither_used_nor_closed(store, monkeypat
         store.close()
     with store._connections.use() as again:
         assert again is inherited
-        assert again.ask("SELECT 1") == [(1,)]
+        assert rows(again, "SELECT 1") == [(1,)]
 
 
 # --- in the caller's transaction -----------------------------------------------------------
@@ -496,6 +586,18 @@ def test_a_handler_that_ends_the_transaction_is_found_out(store, shop, end, begi
     if begin_again:
         shop.execute("COMMIT")
     assert store.find(KEY).state is State.PENDING
+
+
+@pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
+def test_nothing_is_put_into_the_inbox_in_another_transaction(store, shop, end):
+    shop.execute("BEGIN IMMEDIATE")
+    bound = store.bind(shop)
+    shop.execute(end)
+    shop.execute("BEGIN IMMEDIATE")
+    with code("configuration", match="the handler must not commit or roll back"):
+        bound.put(KEY, b"notification", again_in=60)
+    shop.execute("COMMIT")
+    assert store.fetch(KEY) is None
 
 
 def test_a_handler_that_closes_the_connection_is_found_out(path, store, shop):

@@ -11,11 +11,13 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from ..errors import ClaimLost, ConfigurationError, StoreUnavailable, shown
-from ..idempotency import Claim, CompleteOutcome, check_retain
-from . import _sqlite_statements as sql
+from ..idempotency import Claim, CompleteOutcome
+from ._sql import Ask, Steps, Verbs, run
+
+_Result = TypeVar("_Result")
 
 #: What ``PRAGMA synchronous`` answers for FULL; EXTRA is one more.
 _SYNCHRONOUS_FULL: Final = 2
@@ -30,44 +32,60 @@ class SQLiteBound:
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, path: str, table: str, clock: Callable[[], float]
+        self, connection: sqlite3.Connection, path: str, verbs: Verbs, clock: Callable[[], float]
     ) -> None:
         if not isinstance(connection, sqlite3.Connection):
             raise ConfigurationError(f"bind takes a sqlite3.Connection, not {type(connection).__name__}")
         self._connection = connection
-        self._table = table
+        self._verbs = verbs
         self._clock = clock
         self._savepoint = f"wxnotify_{secrets.token_hex(8)}"
         self._completed: Claim | None = None
         try:
             self._check(path)
-            self._ask(f"SAVEPOINT {self._savepoint}")
+            self._execute(f"SAVEPOINT {self._savepoint}")
         except sqlite3.Error as error:
             raise StoreUnavailable(f"bind: {error}") from error
 
     def complete(self, claim: Claim, *, retain: float) -> CompleteOutcome:
         """See :meth:`wxnotify.idempotency.Bound.complete`."""
-        retain = float(check_retain(retain))
+        self._check_still_the_same()
+        if claim == self._completed:
+            return CompleteOutcome.ALREADY
+        if not self._run(self._verbs.complete_bound(claim, retain=retain)):
+            # Done by an earlier transaction is no better than lost: what this
+            # one did to the order would be done a second time.
+            raise ClaimLost(f"key {shown(claim.key)}: the claim is not held any more; roll back")
+        self._completed = claim
+        return CompleteOutcome.DONE
+
+    def put(self, key: str, notification: bytes, *, again_in: float) -> None:
+        """See :meth:`wxnotify.inbox.InboxBound.put`."""
+        self._check_still_the_same()
+        self._run(self._verbs.put(key, notification, again_in=again_in))
+
+    def _check_still_the_same(self) -> None:
         try:
-            self._ask(f"RELEASE {self._savepoint}")
+            self._execute(f"RELEASE {self._savepoint}")
         except sqlite3.Error as error:
             raise ConfigurationError(
                 "the transaction the store was bound to has ended: the handler must not commit or roll back, "
                 "because then its work and the completion do not stand or fall together"
             ) from error
         try:
-            self._ask(f"SAVEPOINT {self._savepoint}")
-            if claim == self._completed:
-                return CompleteOutcome.ALREADY
-            held = self._ask(sql.COMPLETE, **sql.named(claim), now=self._clock(), retain=retain)
+            self._execute(f"SAVEPOINT {self._savepoint}")
         except sqlite3.Error as error:
             raise StoreUnavailable(f"completing in your transaction: {error}") from error
-        if not held:
-            # Done by an earlier transaction is no better than lost: what this
-            # one did to the order would be done a second time.
-            raise ClaimLost(f"key {shown(claim.key)}: the claim is not held any more; roll back")
-        self._completed = claim
-        return CompleteOutcome.DONE
+
+    def _run(self, steps: Steps[_Result]) -> _Result:
+        try:
+            return run(steps, self._answer)
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"completing in your transaction: {error}") from error
+
+    def _answer(self, asked: Ask) -> Any:
+        cursor = self._execute(asked.sql, now=self._clock(), **asked.parameters)
+        return cursor.fetchall() if asked.answer == "rows" else cursor.rowcount
 
     def _check(self, path: str) -> None:
         if not self._connection.in_transaction:
@@ -94,10 +112,12 @@ class SQLiteBound:
                 "PRAGMA journal_mode = TRUNCATE on the connection before the transaction"
             )
 
-    def _ask(self, statement: str, **parameters: object) -> list[Any]:
+    def _ask(self, statement: str) -> list[Any]:
+        return self._execute(statement).fetchall()
+
+    def _execute(self, statement: str, **parameters: object) -> sqlite3.Cursor:
         # Not connection.execute, whose rows go through the caller's row_factory.
-        cursor = sqlite3.Cursor(self._connection)
-        return cursor.execute(statement.format(table=self._table), parameters).fetchall()
+        return sqlite3.Cursor(self._connection).execute(statement, parameters)
 
 
 def _same_file(one: str, other: str) -> bool:

@@ -5,9 +5,8 @@ The rules, each with what happens otherwise:
 
 - ``synchronous`` is FULL. With NORMAL, a loss of power may forget a claim that
   was already answered SUCCESS.
-- The store waits for locks itself, a random 0.2 to 3 ms at a time. SQLite's own
-  busy handler starves waiters: with eight saturated processes the slowest claim
-  took 4.2 s with it, and 0.2 s without.
+- The store waits for locks itself (``_sqlite_waiting.py``). SQLite's own busy
+  handler starves some waiters for seconds.
 - A connection that failed is closed, which rolls back, and never used again.
 - No connection crosses a fork: SQLite keeps its locks by process, and a child
   that believes in inherited ones can corrupt the file
@@ -17,7 +16,6 @@ The rules, each with what happens otherwise:
 from __future__ import annotations
 
 import os
-import random
 import sqlite3
 import time
 import weakref
@@ -26,6 +24,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Final
 
 from ..errors import StoreUnavailable
+from ._sqlite_waiting import pause
 
 #: Idle connections kept in a process; more than these are closed after use.
 _IDLE_KEPT: Final = 8
@@ -34,54 +33,54 @@ _IDLE_KEPT: Final = 8
 class Connection:
     """One connection, used by one thread at a time."""
 
-    def __init__(self, path: str, table: str, timeout: float) -> None:
+    def __init__(self, path: str, timeout: float) -> None:
         self._path = path
-        self._table = table
         self._timeout = timeout
-        self._deadline = 0.0
+        self._began = 0.0
         self._set_up = False
         # No busy handler, no implicit transactions; the pool keeps threads apart.
         self.sqlite = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
 
     def start(self) -> None:
         """Let the statements from now on wait *timeout* seconds in all; set up what is new."""
-        self._deadline = time.monotonic() + self._timeout
+        self._began = time.monotonic()
         if not self._set_up:
             self.ask("PRAGMA synchronous = FULL")
-            if self.ask("PRAGMA journal_mode") != [("wal",)]:
+            if self.ask("PRAGMA journal_mode")[0] != [("wal",)]:
                 # The cheapest rollback journal that is safe; the choice is not kept in the file.
-                self.ask("PRAGMA journal_mode = TRUNCATE")
+                self.ask("PRAGMA journal_mode = PERSIST")
             self._set_up = True
 
-    def ask(self, sql: str, **parameters: Any) -> list[Any]:
+    def ask(self, sql: str, **parameters: Any) -> tuple[list[Any], int]:
         """
-        Execute one statement, waiting while the file is locked, and return all rows.
+        Execute one statement, waiting while the file is locked; return all rows, and how many it changed.
 
         A statement that found the file locked has changed nothing, so it can be
         repeated; a COMMIT too.
 
         Args:
-            sql: With ``{table}`` where the table's name goes.
+            sql: The statement.
 
             parameters: By name.
 
         Raises:
             StoreUnavailable: If the file was still locked at the deadline.
         """
-        statement = sql.format(table=self._table)
         while True:
             try:
-                return self.sqlite.execute(statement, parameters).fetchall()
+                cursor = self.sqlite.execute(sql, parameters)
+                return cursor.fetchall(), cursor.rowcount
             except sqlite3.OperationalError as error:
                 # By its text, because Python 3.10 does not give the code.
                 if "is locked" not in str(error):
                     raise
-                if time.monotonic() >= self._deadline:
+                waited = time.monotonic() - self._began
+                if waited >= self._timeout:
                     raise StoreUnavailable(
                         f"{self._path} was locked by another connection for {self._timeout} s: "
                         "keep transactions on this file short"
                     ) from error
-            time.sleep(random.uniform(0.0002, 0.003))  # noqa: S311 - jitter, not a secret
+            time.sleep(pause(waited))
 
     @contextmanager
     def transaction(self) -> Generator[None]:
@@ -107,14 +106,11 @@ class Connections:
     Args:
         path: The file.
 
-        table: What ``{table}`` stands for in statements.
-
         timeout: Seconds that one use may wait for locks.
     """
 
-    def __init__(self, path: str, table: str, timeout: float) -> None:
+    def __init__(self, path: str, timeout: float) -> None:
         self._path = path
-        self._table = table
         self._timeout = timeout
         # By process id: what a child should inherit stays under its parent's
         # number, where it is neither used nor closed. Lists and dictionaries
@@ -132,15 +128,20 @@ class Connections:
             StoreUnavailable: If SQLite failed, whatever the cause.
         """
         idle = self._idle.setdefault(os.getpid(), [])
-        with self._errors(), ExitStack() as on_failure:
+        connection: Connection | None = None
+        try:
             try:
                 connection = idle.pop()
             except IndexError:
-                connection = Connection(self._path, self._table, self._timeout)
-            on_failure.callback(connection.close)
+                connection = Connection(self._path, self._timeout)
             connection.start()
             yield connection
-            on_failure.pop_all()
+        except BaseException as error:
+            if connection is not None:
+                connection.close()
+            if isinstance(error, sqlite3.Error):
+                raise StoreUnavailable(f"{self._path}: {error}") from error
+            raise
         if len(idle) < _IDLE_KEPT:
             idle.append(connection)
         else:
@@ -156,7 +157,7 @@ class Connections:
         """
         with ExitStack() as at_end:
             with self._errors():
-                connection = Connection(self._path, self._table, self._timeout)
+                connection = Connection(self._path, self._timeout)
                 at_end.callback(connection.close)
                 connection.start()
                 connection.ask("BEGIN IMMEDIATE")

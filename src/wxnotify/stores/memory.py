@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
@@ -29,6 +29,7 @@ from ..idempotency import (
     check_purge,
     check_retain,
     cut_error,
+    cut_order_no,
     judge,
 )
 
@@ -40,6 +41,7 @@ class _Kept:
     """What is kept of one key; times are readings of the store's clock."""
 
     row: Row
+    order_no: str
     first_seen: float
     updated: float
     last_error: str = ""
@@ -82,7 +84,7 @@ class MemoryStore:
         # The wall's time when the clock stood at zero.
         self._epoch = wall().astimezone(timezone.utc) - timedelta(seconds=clock())
 
-    def claim(self, key: str, *, fingerprint: bytes, owner: bytes, lease: float) -> Claim:
+    def claim(self, key: str, *, fingerprint: bytes, owner: bytes, lease: float, order_no: str = "") -> Claim:
         """See :meth:`wxnotify.idempotency.Store.claim`."""
         check_key(key)
         check_lease(lease)
@@ -97,7 +99,7 @@ class MemoryStore:
                 kept.row, kept.updated = row, now
             else:
                 self._make_room(now)
-                self._kept[key] = _Kept(row, first_seen=now, updated=now)
+                self._kept[key] = _Kept(row, cut_order_no(order_no), first_seen=now, updated=now)
             return claim
 
     def complete(self, claim: Claim, *, retain: float) -> CompleteOutcome:
@@ -150,19 +152,38 @@ class MemoryStore:
         check_key(key)
         with self._lock:
             kept = self._kept.get(key)
-            if kept is None:
-                return None
-            row = kept.row
-            return Record(
-                key=key,
-                state=row.state,
-                generation=row.generation,
-                attempts=row.attempts,
-                first_seen=self._date(kept.first_seen),
-                updated=self._date(kept.updated),
-                lease_until=self._date(row.lease_until),
-                last_error=kept.last_error,
-            )
+            return self._record(key, kept) if kept else None
+
+    def records(
+        self, *, state: State | None = None, order_no: str | None = None, older_than: float = 0.0
+    ) -> Iterator[Record]:
+        """See :meth:`wxnotify.idempotency.Store.records`; those longest unchanged come first."""
+        if order_no is not None:
+            order_no = cut_order_no(order_no)
+        with self._lock:
+            until = self._clock() - older_than
+            chosen = [
+                self._record(key, kept)
+                for key, kept in sorted(self._kept.items(), key=lambda item: item[1].updated)
+                if kept.updated <= until
+                and state in (None, kept.row.state)
+                and order_no in (None, kept.order_no)
+            ]
+        return iter(chosen)
+
+    def _record(self, key: str, kept: _Kept) -> Record:
+        row = kept.row
+        return Record(
+            key=key,
+            order_no=kept.order_no,
+            state=row.state,
+            generation=row.generation,
+            attempts=row.attempts,
+            first_seen=self._date(kept.first_seen),
+            updated=self._date(kept.updated),
+            lease_until=self._date(row.lease_until),
+            last_error=kept.last_error,
+        )
 
     def _held_by(self, claim: Claim) -> _Kept | None:
         """Return what *claim* holds, or held last; None if it has had a successor."""

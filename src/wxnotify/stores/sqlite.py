@@ -3,8 +3,9 @@ A store in a SQLite file, shared by the threads and processes of one machine.
 
 The file must be on a local disk; over NFS locks do not hold. Here is the
 store; how its connections wait, fail and fork is in ``_sqlite_connections.py``,
-the SQL in ``_sqlite_statements.py``, the completion inside your own transaction
-in ``_sqlite_bound.py``.
+the tables in ``_sqlite_tables.py``, the completion inside your own transaction
+in ``_sqlite_bound.py``, and the statements, which it shares with every other SQL
+store, in ``_sql.py``.
 
 No file is put in WAL where the library could corrupt it: SQLite 3.7.0 to 3.51.2
 may lose pages when two connections write and checkpoint at the same time
@@ -18,32 +19,21 @@ import re
 import sqlite3
 import time
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from typing import Any, TypeVar
 
 from ..errors import ConfigurationError, shown
-from ..idempotency import (
-    Bound,
-    Claim,
-    ClaimOutcome,
-    CompleteOutcome,
-    Record,
-    ReleaseOutcome,
-    Row,
-    State,
-    check_key,
-    check_lease,
-    check_purge,
-    check_retain,
-    cut_error,
-    judge,
-)
-from . import _sqlite_statements as sql
+from ..idempotency import Claim, CompleteOutcome, Record, ReleaseOutcome, State
+from . import _sqlite_tables as tables
+from ._sql import Ask, Steps, Verbs, run
+from ._sql_statements import SQLITE
 from ._sqlite_bound import SQLiteBound
 from ._sqlite_connections import Connection, Connections
 
 __all__ = ["SQLiteStore"]
+
+_Result = TypeVar("_Result")
 
 #: The first SQLite with STRICT tables.
 _STRICT_SINCE = (3, 37, 0)
@@ -72,7 +62,10 @@ class SQLiteStore:
 
         clock: Gives seconds since the epoch, the same in all processes.
 
-        table: The table's name, an ASCII identifier. It is created if need be.
+        table: The name of the claims' table, an ASCII identifier. It is created
+            if need be.
+
+        inbox_table: The name of the inbox's table, likewise.
 
     Raises:
         ConfigurationError: If SQLite is older than 3.37, or an argument cannot
@@ -88,6 +81,7 @@ class SQLiteStore:
         timeout: float = 1.5,
         clock: Callable[[], float] = time.time,
         table: str = "wxnotify_claims",
+        inbox_table: str = "wxnotify_inbox",
     ) -> None:
         if sqlite3.sqlite_version_info < _STRICT_SINCE:
             raise ConfigurationError(f"this is SQLite {sqlite3.sqlite_version}; SQLiteStore needs 3.37")
@@ -95,17 +89,21 @@ class SQLiteStore:
             raise ConfigurationError("SQLiteStore needs a file; to keep claims in memory take MemoryStore")
         if not 0 <= timeout <= 60:
             raise ConfigurationError("timeout is the seconds an operation may wait, 0 to 60")
-        if not re.fullmatch("(?!sqlite_)[a-z_][a-z0-9_]*", table, re.ASCII | re.IGNORECASE):
-            raise ConfigurationError(f"table {shown(table)}: must be an ASCII identifier")
+        for name in (table, inbox_table):
+            if not re.fullmatch("(?!sqlite_)[a-z_][a-z0-9_]*", name, re.ASCII | re.IGNORECASE):
+                raise ConfigurationError(f"table {shown(name)}: must be an ASCII identifier")
         # Absolute, so that a later chdir does not make it another file.
         self._path = os.path.abspath(path)
         if not os.path.isdir(os.path.dirname(self._path)):
             raise ConfigurationError(f"the directory {os.path.dirname(self._path)} does not exist")
         self._clock = clock
-        self._table = table
-        self._connections = Connections(self._path, table, timeout)
+        # All processes are on one machine, so its clock is the store's.
+        self._verbs = Verbs(SQLITE._replace(now=":now"), f'main."{table}"', f'main."{inbox_table}"')
+        self._connections = Connections(self._path, timeout)
         with self._connections.use() as connection:
-            journal = _prepare(connection)
+            journal = _prepare(connection, table, inbox_table)
+            # Raises if the table is somebody else's.
+            run(self._verbs.find("-"), lambda asked: connection.ask(asked.sql, **asked.parameters)[0])
         if journal == "wal" and sqlite3.sqlite_version_info < _WAL_SAFE_SINCE:
             warnings.warn(
                 f"{self._path} is in WAL mode, which SQLite {sqlite3.sqlite_version} may corrupt "
@@ -115,72 +113,59 @@ class SQLiteStore:
                 stacklevel=2,
             )
 
-    def claim(self, key: str, *, fingerprint: bytes, owner: bytes, lease: float) -> Claim:
+    def claim(self, key: str, *, fingerprint: bytes, owner: bytes, lease: float, order_no: str = "") -> Claim:
         """See :meth:`wxnotify.idempotency.Store.claim`."""
-        check_key(key)
-        check_lease(lease)
-
-        def look(now: float) -> Claim:
-            return judge(_row(connection, key), key=key, fingerprint=fingerprint, owner=owner, now=now)
-
-        with self._connections.use() as connection:
-            # A duplicate has its answer from one look, without the write lock.
-            claim = look(self._clock())
-            if claim.outcome is not ClaimOutcome.ACQUIRED:
-                return claim
-            with connection.transaction():
-                now = self._clock()
-                claim = look(now)
-                if claim.outcome is ClaimOutcome.ACQUIRED:
-                    new = sql.named(claim)
-                    connection.ask(sql.TAKE, **new, fingerprint=fingerprint, now=now, lease=lease)
-            return claim
+        return self._run(
+            self._verbs.claim(key, fingerprint=fingerprint, owner=owner, lease=lease, order_no=order_no)
+        )
 
     def complete(self, claim: Claim, *, retain: float) -> CompleteOutcome:
         """See :meth:`wxnotify.idempotency.Store.complete`."""
-        left_as = self._change(sql.COMPLETE, claim, retain=check_retain(retain))
-        if left_as is State.PENDING:
-            return CompleteOutcome.DONE
-        return CompleteOutcome.ALREADY if left_as is State.DONE else CompleteOutcome.LOST
+        return self._run(self._verbs.complete(claim, retain=retain))
 
     def release(self, claim: Claim, *, error: str) -> ReleaseOutcome:
         """See :meth:`wxnotify.idempotency.Store.release`; *error* is cut to 512 characters."""
-        left_as = self._change(sql.RELEASE, claim, error=cut_error(error))
-        if left_as is State.PENDING:
-            return ReleaseOutcome.RELEASED
-        return ReleaseOutcome.ALREADY if left_as is State.RELEASED else ReleaseOutcome.LOST
+        return self._run(self._verbs.release(claim, error=error))
 
     def extend(self, claim: Claim, lease: float) -> bool:
         """See :meth:`wxnotify.idempotency.Store.extend`."""
-        return self._change(sql.EXTEND, claim, lease=check_lease(lease)) is State.PENDING
+        return self._run(self._verbs.extend(claim, lease))
 
     def purge(self, older_than: float, limit: int) -> int:
         """See :meth:`wxnotify.idempotency.Store.purge`."""
-        check_purge(older_than, limit)
-        with self._connections.use() as connection, connection.transaction():
-            now = self._clock()
-            return len(connection.ask(sql.PURGE, now=now, older_than=float(older_than), limit=limit))
+        return self._run(self._verbs.purge(older_than, limit))
 
     def find(self, key: str) -> Record | None:
         """See :meth:`wxnotify.idempotency.Store.find`."""
-        check_key(key)
-        with self._connections.use() as connection:
-            found = connection.ask(sql.READ, key=key)
-        if not found:
-            return None
-        state, _, _, generation, attempts, lease_until, first_seen, updated, last_error = found[0]
-        return Record(
-            key=key,
-            state=State(state),
-            generation=generation,
-            attempts=attempts,
-            first_seen=datetime.fromtimestamp(first_seen, timezone.utc),
-            updated=datetime.fromtimestamp(updated, timezone.utc),
-            lease_until=datetime.fromtimestamp(lease_until, timezone.utc),
-            last_error=last_error,
-        )
+        return self._run(self._verbs.find(key))
 
-    def bind(self, connection: sqlite3.Connection) -> Bound:
+    def records(
+        self, *, state: State | None = None, order_no: str | None = None, older_than: float = 0.0
+    ) -> Iterator[Record]:
+        """See :meth:`wxnotify.idempotency.Store.records`."""
+        until, place, more = self._run(self._verbs.until(older_than)), None, True
+        while more:
+            page, place = self._run(self._verbs.page(place, state=state, order_no=order_no, until=until))
+            yield from page
+            more = place is not None
+
+    def fetch(self, key: str) -> bytes | None:
+        """See :meth:`wxnotify.inbox.InboxStore.fetch`."""
+        return self._run(self._verbs.fetch(key))
+
+    def handed(self, key: str, *, again_in: float) -> None:
+        """See :meth:`wxnotify.inbox.InboxStore.handed`."""
+        self._run(self._verbs.handed(key, again_in=again_in))
+
+    def due(self, limit: int) -> list[tuple[str, int]]:
+        """See :meth:`wxnotify.inbox.InboxStore.due`."""
+        return self._run(self._verbs.due(limit))
+
+    def remove(self, key: str) -> None:
+        """See :meth:`wxnotify.inbox.InboxStore.remove`."""
+        self._run(self._verbs.remove(key))
+
+    def bind(self, connection: sqlite3.Connection) -> SQLiteBound:
         """
         Tie a completion to your open transaction on the same file.
 
@@ -214,7 +199,7 @@ class SQLiteStore:
             <CompleteOutcome.DONE: 'done'>
             >>> orders.close()
         """
-        return SQLiteBound(connection, self._path, self._table, self._clock)
+        return SQLiteBound(connection, self._path, self._verbs, self._clock)
 
     @contextmanager
     def transaction(self) -> Generator[sqlite3.Connection]:
@@ -244,34 +229,26 @@ class SQLiteStore:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _change(self, statement: str, claim: Claim, **values: object) -> State | None:
-        """Run a compare-and-set; return the state it found the claim in, None if it has a successor."""
-        with self._connections.use() as connection, connection.transaction():
-            named = sql.named(claim)
-            if connection.ask(statement, **named, now=self._clock(), **values):
-                return State.PENDING
-            left_as = connection.ask(sql.LEFT_AS, **named)
-        return State(left_as[0][0]) if left_as else None
+    def _run(self, steps: Steps[_Result]) -> _Result:
+        with self._connections.use() as connection:
+
+            def answer(asked: Ask) -> Any:
+                rows, count = connection.ask(asked.sql, now=self._clock(), **asked.parameters)
+                return rows if asked.answer == "rows" else count
+
+            return run(steps, answer)
 
 
-def _prepare(connection: Connection) -> str:
-    """Make sure of the table, and return the file's journal mode."""
-    ((pages,),) = connection.ask("PRAGMA page_count")
+def _prepare(connection: Connection, claims: str, inbox: str) -> str:
+    """Make sure of the tables, and return the file's journal mode."""
+    (((pages,),), _) = connection.ask("PRAGMA page_count")
     if pages == 0 and sqlite3.sqlite_version_info >= _WAL_SAFE_SINCE:
         connection.ask("PRAGMA journal_mode = WAL")
-    if not connection.ask(sql.COLUMNS):
-        # If another process is first, IF NOT EXISTS finds its table.
+    there = "SELECT name FROM main.sqlite_master WHERE type = 'table' AND name IN (:claims, :inbox)"
+    if len(connection.ask(there, claims=claims, inbox=inbox)[0]) < 2:
+        # If another process is first, IF NOT EXISTS finds its tables.
         with connection.transaction():
-            connection.ask(sql.CREATE)
-            connection.ask(sql.INDEX)
-    connection.ask(sql.READ, key="")  # Raises if the table is somebody else's.
-    ((journal,),) = connection.ask("PRAGMA journal_mode")
+            for create in tables.CREATE:
+                connection.ask(create.format(claims=claims, inbox=inbox))
+    (((journal,),), _) = connection.ask("PRAGMA journal_mode")
     return str(journal)
-
-
-def _row(connection: Connection, key: str) -> Row | None:
-    found = connection.ask(sql.READ, key=key)
-    if not found:
-        return None
-    state, fingerprint, owner, generation, attempts, lease_until = found[0][:6]
-    return Row(State(state), fingerprint, owner, generation, attempts, lease_until)
