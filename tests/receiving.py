@@ -120,8 +120,12 @@ class FaultyStore(MemoryStore):
             getattr(super(), verb)(*arguments, **named)
         raise faults.pop(0)
 
-    def claim(self, key: str, *, fingerprint: bytes, owner: bytes, lease: float) -> Claim:
-        return self._call("claim", key, fingerprint=fingerprint, owner=owner, lease=lease)
+    def claim(
+        self, key: str, *, fingerprint: bytes, owner: bytes, lease: float, order_no: str = ""
+    ) -> Claim:
+        return self._call(
+            "claim", key, fingerprint=fingerprint, owner=owner, lease=lease, order_no=order_no
+        )
 
     def complete(self, claim: Claim, *, retain: float) -> CompleteOutcome:
         return self._call("complete", claim, retain=retain)
@@ -156,6 +160,10 @@ class AwaitedStore:
 
     async def find(self, *arguments: Any, **named: Any) -> Any:
         return await _soon(self._store.find, *arguments, **named)
+
+    async def records(self, *arguments: Any, **named: Any) -> Any:
+        for record in await _soon(self._store.records, *arguments, **named):
+            yield record
 
 
 async def _soon(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:

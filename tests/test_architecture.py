@@ -35,7 +35,10 @@ MAY_IMPORT = {
     "_merchants": {"errors", "_checks", "_notifications", "_signature", "_keys"},
     "_events": {"errors"},
     "_flow": {"errors", "idempotency", "_notifications", "_checks", "_events"},
-    "_drivers": {"errors", "idempotency", "_notifications", "_checks", "_flow"},
+    "_drivers": {"errors", "idempotency", "inbox", "_notifications", "_checks", "_flow"},
+    "inbox": {"errors", "idempotency", "_notifications", "_signature"},
+    "_report": {"errors", "_events", "_flow", "_notifications", "_reply"},
+    "_work": {"errors", "idempotency", "inbox", "_drivers", "_events", "_flow", "_notifications", "_report"},
     "_query": {"errors", "_wire", "_signature", "_notifications", "_merchants", "_keys"},
     "_receiver": CORE - {"__init__"},
     "__init__": CORE - {"__init__"},
@@ -48,9 +51,9 @@ FOLDERS = {
 MAX_LINES = 320
 # Longer on purpose, with the lines they may have.
 LONGER = {
-    "errors.py": 420,  # one class a refusal, in one place
-    "idempotency.py": 420,  # a contract: mostly words
-    "_receiver.py": 490,  # the public pipeline, sync and async
+    "errors.py": 440,  # one class a refusal, in one place
+    "idempotency.py": 460,  # a contract: mostly words
+    "_receiver.py": 500,  # the public pipeline, sync and async
 }
 
 

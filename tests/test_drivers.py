@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -207,63 +207,105 @@ class BindableStore(MemoryStore):
         return super().complete(*arguments, **named)
 
 
-def transaction_steps(
-    clock: Clock, during: Callable[[], object] = lambda: None, swallow: bool = False
-) -> tuple[Settled, list[object]]:
-    steps: list[object] = []
-    store = BindableStore(clock=clock)
-    store.steps = steps
+class AwaitedBindableStore(AwaitedStore):
+    """The same, awaited."""
 
-    @contextlib.contextmanager
-    def transaction() -> Iterator[str]:
-        steps.append("begin")
-        try:
-            yield "connection"
-        except Exception:
-            steps.append("roll back")
-            if not swallow:
-                raise
-        else:
-            steps.append("commit")
-
-    def ship(payment: Payment, connection: str) -> object:
-        steps.append(("ship", connection))
-        return during()
-
-    return run(flow(clock), setup(store, ship, transaction), clock.sleep), steps
+    def bind(self, connection: object) -> AwaitedBindableStore:
+        self._store.bind(connection)
+        return self
 
 
-def test_the_completion_is_the_last_statement_of_the_transaction(clock: Clock) -> None:
-    settled, steps = transaction_steps(clock)
+class Transact(NamedTuple):
+    """Settle PAYMENT in a transaction, by one of the drivers; say what happened in which order."""
+
+    awaited: bool
+    clock: Clock
+
+    def __call__(
+        self, during: Callable[[], Any] = lambda: None, swallow: bool = False
+    ) -> tuple[Settled, list[object]]:
+        steps: list[object] = []
+        store = BindableStore(clock=self.clock)
+        store.steps = steps
+
+        @contextlib.contextmanager
+        def transaction() -> Iterator[str]:
+            steps.append("begin")
+            try:
+                yield "connection"
+            except Exception:
+                steps.append("roll back")
+                if not swallow:
+                    raise
+            else:
+                steps.append("commit")
+
+        @contextlib.asynccontextmanager
+        async def transaction_soon() -> AsyncIterator[str]:
+            with transaction() as connection:
+                yield connection
+
+        def ship(payment: Payment, connection: str) -> object:
+            steps.append(("ship", connection))
+            return during()
+
+        async def ship_soon(payment: Payment, connection: str) -> object:
+            await asyncio.sleep(0)
+            return ship(payment, connection)
+
+        if not self.awaited:
+            return run(flow(self.clock), setup(store, ship, transaction), self.clock.sleep), steps
+        with ThreadPoolExecutor(1) as threads:
+            awaited = setup(AwaitedBindableStore(store), ship_soon, transaction_soon)
+            return asyncio.run(run_async(flow(self.clock), awaited, threads)), steps
+
+
+@pytest.fixture(params=[False, True], ids=["run", "run_async"])
+def transact(request: pytest.FixtureRequest, clock: Clock) -> Transact:
+    return Transact(request.param, clock)
+
+
+def test_the_completion_is_the_last_statement_of_the_transaction(transact: Transact) -> None:
+    settled, steps = transact()
     assert settled.outcome is Outcome.HANDLED
     assert steps == ["begin", ("bind", "connection"), ("ship", "connection"), "complete", "commit"]
 
 
-def test_a_handler_that_fails_in_a_transaction_rolls_back_and_completes_nothing(clock: Clock) -> None:
+def test_a_handler_that_fails_in_a_transaction_rolls_back_and_completes_nothing(transact: Transact) -> None:
     def fail() -> None:
         raise ValueError
 
-    settled, steps = transaction_steps(clock, fail)
+    settled, steps = transact(fail)
     assert settled.outcome is Outcome.HANDLER_FAILED
     assert steps[-1] == "roll back"
     assert "complete" not in steps
 
 
-def test_an_awaitable_from_a_handler_in_a_transaction_rolls_back(clock: Clock) -> None:
+def test_an_awaitable_from_a_handler_in_a_transaction_rolls_back(transact: Transact) -> None:
     async def nothing() -> None: ...
 
-    settled, steps = transaction_steps(clock, nothing)
+    settled, steps = transact(nothing)
     assert settled.outcome is Outcome.HANDLER_FAILED
     assert steps[-1] == "roll back"
 
 
-def test_a_transaction_that_swallows_the_failure_is_not_believed(clock: Clock) -> None:
+def test_a_transaction_that_swallows_the_failure_is_not_believed(transact: Transact) -> None:
     def fail() -> None:
         raise ValueError
 
-    settled, steps = transaction_steps(clock, fail, swallow=True)
+    settled, steps = transact(fail, swallow=True)
     assert (settled.outcome, settled.code) == (Outcome.HANDLER_FAILED, "not_committed")
     assert steps[-1] == "roll back"
+
+
+def test_a_handler_that_is_cancelled_in_a_transaction_rolls_back(clock: Clock) -> None:
+    def cancel() -> None:
+        raise asyncio.CancelledError
+
+    settled, steps = Transact(True, clock)(cancel)
+    assert settled.outcome is Outcome.HANDLER_FAILED
+    assert "complete" not in steps
+    assert steps[-1] == ("ship", "connection")  # CancelledError is no Exception: neither branch above
 
 
 # --- threads, loops, cancelling --------------------------------------------------------

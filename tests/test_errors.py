@@ -44,6 +44,8 @@ CODES = {
     "ReturnCodeFail": ("return_code_fail", 422),
     "StoreError": ("store_error", 503),
     "StoreUnavailable": ("store_unavailable", 503),
+    "NotSettled": ("not_settled", 503),
+    "UnknownWork": ("unknown_work", 404),
     "TooLarge": ("too_large", 413),
     "TooManyFields": ("too_many_fields", 400),
     "TransactionMismatch": ("transaction_mismatch", 409),

@@ -11,6 +11,7 @@ from wxnotify._events import log
 
 STATUS = {
     "handled": 200,
+    "queued": 200,
     "duplicate": 200,
     "in_progress": 503,
     "lost": 503,
@@ -33,7 +34,11 @@ def logged(
 
 def test_only_what_is_durably_done_is_success_and_has_status_200() -> None:
     assert {outcome.value: outcome.status for outcome in Outcome} == STATUS
-    assert [outcome for outcome in Outcome if outcome.success] == [Outcome.HANDLED, Outcome.DUPLICATE]
+    assert [outcome for outcome in Outcome if outcome.success] == [
+        Outcome.HANDLED,
+        Outcome.QUEUED,
+        Outcome.DUPLICATE,
+    ]
     assert {outcome.success for outcome in Outcome if outcome.status == 200} == {True}
 
 
@@ -41,6 +46,8 @@ def test_only_what_is_durably_done_is_success_and_has_status_200() -> None:
     ("outcome", "code", "level"),
     [
         (Outcome.HANDLED, "handled", "INFO"),
+        (Outcome.QUEUED, "queued", "INFO"),
+        (Outcome.QUEUED, "not_handed_over", "WARNING"),
         (Outcome.DUPLICATE, "duplicate", "INFO"),
         (Outcome.IN_PROGRESS, "in_progress", "INFO"),
         (Outcome.LOST, "lost", "WARNING"),

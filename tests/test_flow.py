@@ -31,7 +31,7 @@ CLAIM = claimed()
 
 def found(state: State, generation: int = CLAIM.generation) -> Record:
     now = datetime.now(timezone.utc)
-    return Record(PAYMENT.key, state, generation, 5, now, now, now, "")
+    return Record(PAYMENT.key, "", state, generation, 5, now, now, now, "")
 
 
 class Played:
@@ -122,7 +122,7 @@ def test_a_payment_is_expected_then_claimed_then_handled_then_completed() -> Non
     played = Played()
     assert played.command == Expect(PAYMENT)
     played.answer(EXPECTED)
-    assert played.command == DoClaim(PAYMENT.key, PAYMENT.fingerprint)
+    assert played.command == DoClaim(PAYMENT.key, PAYMENT.fingerprint, "A-1001")
     played.answer(CLAIM)
     assert played.command == Handle(PAYMENT, CLAIM)
     played.clock.now += 1.25
@@ -186,7 +186,7 @@ def test_a_claim_somebody_else_holds_is_asked_for_until_the_deadline_and_not_bey
     played = at_claim(wait=3.5)
     deadline = played.clock.now + 3.5
     while played.settled is None:
-        assert played.command == DoClaim(PAYMENT.key, PAYMENT.fingerprint)
+        assert played.command == DoClaim(PAYMENT.key, PAYMENT.fingerprint, "A-1001")
         assert played.clock.now <= deadline
         last_look = played.clock.now
         played.answer(claimed(ClaimOutcome.IN_PROGRESS))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,29 @@ def test_a_transaction_needs_a_store_that_completes_inside_it() -> None:
     receiver = Receiver(MERCHANT, MemoryStore(), expect=WAIVE_EXPECTATION)
     with pytest.raises(ConfigurationError, match="MemoryStore has no bind"):
         receiver.on("payment", transaction=lambda: None)(print)  # type: ignore[arg-type,return-value]
+
+
+def test_an_asynchronous_transaction_is_a_function_too() -> None:
+    @contextlib.asynccontextmanager
+    async def transaction() -> AsyncIterator[None]:
+        yield
+
+    class Bindable(AwaitedStore):
+        bind = None
+
+    receiver = Receiver(MERCHANT, Bindable(MemoryStore()), expect=WAIVE_EXPECTATION)
+    assert code_of(receiver.on, "payment", transaction=transaction()) == "configuration"
+    assert receiver.on("payment", transaction=transaction)(coroutine_function) is coroutine_function
+
+
+def test_in_the_transaction_of_an_asynchronous_store_a_handler_is_a_coroutine_function() -> None:
+    class Bindable(AwaitedStore):
+        bind = None
+
+    receiver = Receiver(MERCHANT, Bindable(MemoryStore()), expect=WAIVE_EXPECTATION)
+    register = receiver.on("payment", transaction=lambda: contextlib.AsyncExitStack())
+    with pytest.raises(ConfigurationError, match="Bindable, a handler is a coroutine function"):
+        register(lambda payment, connection: None)
 
 
 def test_a_handler_in_a_transaction_is_no_coroutine_function(tmp_path: Path) -> None:

@@ -17,21 +17,22 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ._checks import Expected
-from ._flow import Complete, DoClaim, Expect, Find, Flow, Handle, Release, Settled, Sleep
+from ._flow import Complete, DoClaim, Expect, Find, Flow, Handle, HandOver, Release, Settled, Sleep
 from ._notifications import Payment
 from .idempotency import Claim
 
 if TYPE_CHECKING:
     from asyncio import Future
     from concurrent.futures import Executor
-    from contextlib import AbstractContextManager
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
     from ._flow import Command
+    from .inbox import Inbox
 
     #: Given a payment, what its order expects; None if there is no such order.
     Expectation = Callable[[Payment], Expected | Awaitable[Expected | None] | None]
     #: A function that opens a transaction; leaving it without an exception commits.
-    Transaction = Callable[[], AbstractContextManager[Any]]
+    Transaction = Callable[[], AbstractContextManager[Any] | AbstractAsyncContextManager[Any]]
 
 
 _Result = TypeVar("_Result")
@@ -42,6 +43,7 @@ class Handler(NamedTuple):
 
     function: Callable[..., object]
     transaction: Transaction | None
+    inbox: Inbox | None = None
 
 
 class Setup(NamedTuple):
@@ -52,6 +54,8 @@ class Setup(NamedTuple):
     handlers: dict[str, Handler]
     lease: float
     retain: float
+    #: Whether what is handled comes out of the inbox, and does not go into it.
+    working: bool = False
 
 
 def is_async(function: object) -> bool:
@@ -80,7 +84,7 @@ async def run_in_threads(flow: Flow, setup: Setup, executor: Executor) -> Settle
 
     owner = os.urandom(16)
     while isinstance(
-        reached := await in_thread(partial(_advance, flow, setup, owner, _contained), executor), Sleep
+        reached := await in_thread(partial(_advance, flow, setup, owner, contained), executor), Sleep
     ):
         await asyncio.sleep(reached.seconds)
     return reached
@@ -131,7 +135,7 @@ async def run_async(flow: Flow, setup: Setup, executor: Executor) -> Settled:
                 continue
             job = _job(command, setup, owner)
             if not is_async(job.func):
-                answer = await in_thread(partial(_contained, job), executor)
+                answer = await in_thread(partial(contained, job), executor)
             elif isinstance(command, (Complete, Release)):
                 answer = await _told(job)
             else:
@@ -152,7 +156,8 @@ def _plainly(job: Callable[[], _Result]) -> _Result:
     return job()
 
 
-def _contained(job: Callable[[], _Result]) -> _Result:
+def contained(job: Callable[[], _Result]) -> _Result:
+    """Do *job* in a worker thread: what would end the loop there is a mere failure."""
     from asyncio import CancelledError
 
     try:
@@ -193,12 +198,22 @@ def _job(command: Command, setup: Setup, owner: bytes) -> partial[Any]:
     if isinstance(command, Expect):
         return partial(setup.expect, command.payment)
     if isinstance(command, DoClaim):
-        key, fingerprint = command
-        return partial(store.claim, key, fingerprint=fingerprint, owner=owner, lease=setup.lease)
+        key, fingerprint, order_no = command
+        return partial(
+            store.claim, key, fingerprint=fingerprint, owner=owner, lease=setup.lease, order_no=order_no
+        )
     if isinstance(command, Handle):
-        handler = setup.handlers[command.payment.kind]
-        call = _handle_async if is_async(handler.function) else _handle
-        return partial(call, handler, command.payment, command.claim, setup)
+        payment, claim = command
+        handler = setup.handlers[payment.kind]
+        if handler.inbox is not None and not setup.working:
+            queue = _queue_async if is_async(store.claim) else _queue
+            return partial(queue, handler.inbox, payment, claim, setup)
+        handle = _handle_async if is_async(handler.function) else _handle
+        return partial(handle, handler, payment, claim, setup)
+    if isinstance(command, HandOver):
+        key, inbox = command.payment.key, setup.handlers[command.payment.kind].inbox
+        assert inbox is not None  # noqa: S101 - the receiver said so
+        return partial(_hand_over_async if is_async(inbox.dispatch) else _hand_over, inbox, key)
     if isinstance(command, Complete):
         return partial(store.complete, command.claim, retain=setup.retain)
     if isinstance(command, Release):
@@ -210,11 +225,11 @@ def _job(command: Command, setup: Setup, owner: bytes) -> partial[Any]:
 
 def _handle(handler: Handler, payment: Payment, claim: Claim, setup: Setup) -> bool:
     if handler.transaction is None:
-        _finished(handler.function(payment))
+        finished(handler.function(payment))
         return False
-    with handler.transaction() as connection:
+    with handler.transaction() as connection:  # type: ignore[union-attr]  # on() saw that they agree
         bound = setup.store.bind(connection)
-        _finished(handler.function(payment, connection))
+        finished(handler.function(payment, connection))
         bound.complete(claim, retain=setup.retain)
     return True
 
@@ -222,20 +237,67 @@ def _handle(handler: Handler, payment: Payment, claim: Claim, setup: Setup) -> b
 async def _handle_async(handler: Handler, payment: Payment, claim: Claim, setup: Setup) -> bool:
     import asyncio
 
+    function: Callable[..., Any] = handler.function
     try:
-        _finished(await handler.function(payment))  # type: ignore[misc]  # is_async() saw a coroutine function
+        if handler.transaction is None:
+            finished(await function(payment))
+            return False
+        async with handler.transaction() as connection:  # type: ignore[union-attr]  # on() saw that they agree
+            bound = setup.store.bind(connection)
+            finished(await function(payment, connection))
+            await bound.complete(claim, retain=setup.retain)
+        return True
     except (asyncio.CancelledError, SystemExit) as error:
         # Nobody cancels this task for its caller's sake: it is the loop's end, or
         # something the handler awaited. Either way it has not settled anything.
         raise RuntimeError(f"the handler ended in {type(error).__name__}") from error
-    return False
 
 
-def _finished(result: object) -> None:
+def _queue(inbox: Inbox, payment: Payment, claim: Claim, setup: Setup) -> bool:
+    with setup.store.transaction() as connection:
+        bound = setup.store.bind(connection)
+        bound.put(payment.key, _packed(payment), again_in=inbox.again_after)
+        if inbox.within is not None:
+            finished(inbox.within(payment.key, connection))
+        bound.complete(claim, retain=setup.retain)
+    return True
+
+
+async def _queue_async(inbox: Inbox, payment: Payment, claim: Claim, setup: Setup) -> bool:
+    async with setup.store.transaction() as connection:
+        bound = setup.store.bind(connection)
+        await bound.put(payment.key, _packed(payment), again_in=inbox.again_after)
+        if inbox.within is not None:
+            queued = inbox.within(payment.key, connection)
+            if isinstance(queued, Awaitable):
+                await queued
+        await bound.complete(claim, retain=setup.retain)
+    return True
+
+
+def _packed(payment: Payment) -> bytes:
+    from .inbox import pack
+
+    return pack(payment)
+
+
+def _hand_over(inbox: Inbox, key: str) -> None:
+    if inbox.within is None:  # else it was queued inside the transaction
+        finished(inbox.dispatch(key))
+
+
+async def _hand_over_async(inbox: Inbox, key: str) -> None:
+    dispatch: Callable[..., Any] = inbox.dispatch
+    if inbox.within is None:
+        await dispatch(key)
+
+
+def finished(result: object) -> None:
+    """Raise ``TypeError`` if *result* is what somebody should have awaited or iterated."""
     if isinstance(result, (Coroutine, Generator)):
         result.close()
     if isinstance(result, (Awaitable, Generator, AsyncGenerator)):
         raise TypeError(
-            "the handler returned something that nobody awaits or iterates, so it has done nothing: "
+            "a function returned something that nobody awaits or iterates, so it has done nothing: "
             "declare it with async def, and without yield"
         )

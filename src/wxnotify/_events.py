@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
 
 class Outcome(Enum):
-    """What became of a delivery. The first two are told SUCCESS, all others FAIL."""
+    """What became of a delivery. The first three are told SUCCESS, all others FAIL."""
 
     #: The handler ran and its completion is recorded.
     HANDLED = "handled"
+    #: It is durably in the inbox, to be handled by the merchant's own engine.
+    QUEUED = "queued"
     #: It was handled before.
     DUPLICATE = "duplicate"
     #: Another delivery of it was still being handled when the time to wait ran out.
@@ -39,7 +41,7 @@ class Outcome(Enum):
     @property
     def success(self) -> bool:
         """Whether WeChat Pay is told SUCCESS."""
-        return self in (Outcome.HANDLED, Outcome.DUPLICATE)
+        return self in (Outcome.HANDLED, Outcome.QUEUED, Outcome.DUPLICATE)
 
     @property
     def status(self) -> int:
@@ -49,6 +51,7 @@ class Outcome(Enum):
 
 _STATUS: Final = {
     Outcome.HANDLED: 200,
+    Outcome.QUEUED: 200,
     Outcome.DUPLICATE: 200,
     Outcome.IN_PROGRESS: 503,
     Outcome.LOST: 503,
@@ -106,6 +109,8 @@ class Event(NamedTuple):
     body_bytes: int | None = None
     #: SHA-256 of a refused body, hex.
     body_sha256: str = ""
+    #: True for the work on what was queued: it is no delivery, and nobody is told.
+    work: bool = False
 
 
 def log(logger: Logger, event: Event, error: BaseException | None) -> None:
@@ -125,7 +130,11 @@ def log(logger: Logger, event: Event, error: BaseException | None) -> None:
         level = logging.ERROR
     elif event.code == "method_not_allowed":
         level = logging.DEBUG
-    elif event.outcome in (Outcome.REJECTED, Outcome.LOST) or event.over_budget:
+    elif (
+        event.outcome in (Outcome.REJECTED, Outcome.LOST)
+        or event.code == "not_handed_over"
+        or (event.over_budget and not event.work)
+    ):
         level = logging.WARNING
     else:
         level = logging.INFO
@@ -134,7 +143,7 @@ def log(logger: Logger, event: Event, error: BaseException | None) -> None:
         for name, value in event._asdict().items()
         if name != "outcome" and value is not None and value != ""
     }
-    for name in ("attempts", "over_budget"):
+    for name in ("work", "attempts", "over_budget"):
         if not shown[name]:
             del shown[name]
     shown["seconds"] = f"{event.seconds:.3f}"

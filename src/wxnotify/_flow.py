@@ -49,6 +49,7 @@ class DoClaim(NamedTuple):
 
     key: str
     fingerprint: bytes
+    order_no: str
 
 
 class Handle(NamedTuple):
@@ -77,13 +78,19 @@ class Find(NamedTuple):
     key: str
 
 
+class HandOver(NamedTuple):
+    """Tell the merchant's engine that there is work in the inbox."""
+
+    payment: Payment
+
+
 class Sleep(NamedTuple):
     """Wait, in seconds."""
 
     seconds: float
 
 
-Command = Expect | DoClaim | Handle | Complete | Release | Find | Sleep
+Command = Expect | DoClaim | Handle | Complete | Release | Find | HandOver | Sleep
 
 
 class Settled(NamedTuple):
@@ -107,6 +114,7 @@ def settle(
     *,
     now: Callable[[], float],
     deadline: float,
+    queue: bool = False,
 ) -> Flow:
     """
     Settle one authentic payment.
@@ -122,6 +130,8 @@ def settle(
 
         deadline: On that clock, when to stop waiting for another delivery.
 
+        queue: Whether to handle means to put it into the inbox.
+
     Returns:
         The outcome, and what it needs to be reported.
     """
@@ -133,8 +143,30 @@ def settle(
         return Settled(Outcome.STORE_DOWN, Outcome.STORE_DOWN.value, error=error)
     except NotifyError as error:
         return Settled(Outcome.REJECTED, error.code, error=error)
+    settled = yield from carry_out(payment, payment.key, now=now, deadline=deadline)
+    if queue and settled.outcome is Outcome.HANDLED:
+        settled = yield from _hand_over(payment, settled)
+    return settled
+
+
+def carry_out(payment: Payment, key: str, *, now: Callable[[], float], deadline: float) -> Flow:
+    """
+    Claim *key*, and handle *payment* if it is ours to handle.
+
+    Args:
+        payment: What was checked, now or before it was queued.
+
+        key: The payment's own, or the one its work is claimed under.
+
+        now: A clock, in seconds.
+
+        deadline: On that clock, when to stop waiting for another holder.
+
+    Returns:
+        The outcome.
+    """
     try:
-        claim = yield from _claim(payment, now, deadline)
+        claim = yield from _claim(payment, key, now, deadline)
     except Exception as error:
         return Settled(Outcome.STORE_DOWN, Outcome.STORE_DOWN.value, error=error)
     if claim.outcome is not ClaimOutcome.ACQUIRED:
@@ -176,10 +208,21 @@ def _expect(payment: Payment) -> Generator[Command, Any, Expected | None]:
         raise ExpectationFailed(f"the expectation raised {type(error).__name__}") from error
 
 
-def _claim(payment: Payment, now: Callable[[], float], deadline: float) -> Generator[Command, Any, Claim]:
+def _hand_over(payment: Payment, settled: Settled) -> Flow:
+    try:
+        yield HandOver(payment)
+    except Exception as error:
+        # It is in the inbox, and the sweeper will see to it.
+        return settled._replace(outcome=Outcome.QUEUED, code="not_handed_over", error=error)
+    return settled._replace(outcome=Outcome.QUEUED, code=Outcome.QUEUED.value)
+
+
+def _claim(
+    payment: Payment, key: str, now: Callable[[], float], deadline: float
+) -> Generator[Command, Any, Claim]:
     pause = _FIRST_PAUSE
     while True:
-        claim: Claim = yield DoClaim(payment.key, payment.fingerprint)
+        claim: Claim = yield DoClaim(key, payment.fingerprint, payment.out_trade_no)
         if claim.outcome is not ClaimOutcome.IN_PROGRESS or now() + pause > deadline:
             return claim
         yield Sleep(pause)

@@ -9,45 +9,39 @@ handler. What each refusal is told is its own ``status`` and ``code``
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Coroutine, Iterable
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ._checks import Expected, check_amount, check_payment, check_transaction
-from ._drivers import Handler, Setup, in_thread, is_async, run, run_async, run_in_threads
-from ._events import Event, Outcome, log
-from ._flow import Flow, Settled, settle
+from ._drivers import Handler, Setup, contained, in_thread, is_async, run, run_async, run_in_threads
+from ._events import Event
+from ._flow import Flow, settle
 from ._merchants import Merchant, Ring
 from ._notifications import Payment
-from ._reply import Reply, build_reply, fail_reply, status_of
+from ._reply import Reply, build_reply, fail_reply
+from ._report import REPLY_SECONDS, Reporter
 from ._signature import check_signed, verify
 from ._wire import MAX_BODY_BYTES, parse
 from .errors import ConfigurationError, ExpectationFailed, NoHandler, NotifyError, UnknownOrder
-from .idempotency import (
-    LEASE_SECONDS,
-    RETAIN_SECONDS,
-    check_lease,
-    check_retain,
-)
+from .idempotency import LEASE_SECONDS, RETAIN_SECONDS, check_lease, check_retain
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from ._drivers import Expectation, Transaction
+    from ._work import Bench
     from .idempotency import AsyncStore, Store
+    from .inbox import Inbox
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
 _Result = TypeVar("_Result")
 
-#: Seconds WeChat Pay waits for the reply.
-REPLY_SECONDS: Final = 5.0
 #: Seconds to wait for another delivery of the same payment; leaves time to answer.
 WAIT_SECONDS: Final = 3.5
-_VERBS: Final = ("claim", "complete", "release", "extend", "purge", "find")
+_VERBS: Final = ("claim", "complete", "release", "extend", "purge", "find", "records")
 _KINDS: Final = (Payment.kind,)
 
 
@@ -80,7 +74,8 @@ class Receiver:
         lease: Seconds a delivery may hold a payment before another takes over.
             Longer than your slowest handler.
 
-        retain: Seconds a settled payment is remembered, at least 48 hours.
+        retain: Seconds a settled payment is remembered, at least 48 hours; if left
+            out 30 days, or what the store names as its ``retain_seconds``.
 
         wait: Seconds a delivery waits while another one of the same payment is
             being handled. 5 s less the time your own answer needs.
@@ -122,15 +117,13 @@ class Receiver:
         expect: Expectation | None = None,
         on_event: Callable[[Event], object] | None = None,
         lease: float = LEASE_SECONDS,
-        retain: float = RETAIN_SECONDS,
+        retain: float | None = None,
         wait: float = WAIT_SECONDS,
         threads: int = 32,
         max_bytes: int = MAX_BODY_BYTES,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        import logging
-
         if expect is None:
             raise ConfigurationError(
                 "expect is missing: a signature does not say what the order costs. Give a function "
@@ -149,24 +142,27 @@ class Receiver:
             raise ConfigurationError("wait is a number of seconds, less than the 5 s WeChat Pay waits")
         if threads < 1:
             raise ConfigurationError("threads is at least 1")
+        if retain is None:
+            retain = getattr(store, "retain_seconds", RETAIN_SECONDS)
         self._ring = Ring(merchants)
         self._waived = expect is WAIVE_EXPECTATION
         self._setup = Setup(
             store, _nothing if self._waived else expect, {}, check_lease(lease), check_retain(retain)
         )
         self._async = is_async(store.claim) or is_async(expect)
-        self._on_event = on_event
+        self._reporter = Reporter(on_event, clock)
         self._wait = wait
         self._clock = clock
         self._sleep = sleep
-        self._logger = logging.getLogger("wxnotify")
         self._running: set[Any] = set()
         self._max_threads = threads
         self._executors: dict[int, Executor] = {}
         #: Bytes; a longer body is refused.
         self.max_bytes = max_bytes
 
-    def on(self, kind: str, *, transaction: Transaction | None = None) -> Callable[[_Function], _Function]:
+    def on(
+        self, kind: str, *, transaction: Transaction | None = None, inbox: Inbox | None = None
+    ) -> Callable[[_Function], _Function]:
         """
         Register the handler of a kind of notification.
 
@@ -178,44 +174,57 @@ class Receiver:
             kind: ``"payment"``.
 
             transaction: A function that opens a transaction on the store's own
-                database and gives its connection, as a context manager that
-                commits at its end and rolls back at an exception. The handler
-                is then called as ``handler(payment, connection)``, and the
-                completion is the transaction's last statement, so that the
-                order's change and the completion happen both or not at all.
+                database and gives its connection, as a context manager (an
+                asynchronous one for an asynchronous store) that commits at its
+                end and rolls back at an exception. The handler is then called as
+                ``handler(payment, connection)``, and the completion is the
+                transaction's last statement, so that the order's change and the
+                completion happen both or not at all.
+
+            inbox: How the work is handed to an engine of yours. A delivery is
+                then answered once the notification is durably stored, and the
+                handler is called by :meth:`work`.
 
         Returns:
             A decorator that gives the handler back.
 
         Raises:
             ConfigurationError: If the kind is unknown or has a handler already,
-                or the store or the handler cannot work in a transaction.
+                or the store or the handler cannot work in a transaction or with
+                an inbox.
         """
         if kind not in _KINDS:
             raise ConfigurationError(f"there is no kind {kind!r}; there is {', '.join(map(repr, _KINDS))}")
+        store = self._setup.store
+        if transaction is not None:
+            if not callable(transaction) or _is_open(transaction):
+                raise ConfigurationError(
+                    "transaction is a function that gives a context manager: store.transaction, uncalled"
+                )
+            if not hasattr(store, "bind"):
+                raise ConfigurationError(
+                    f"{type(store).__name__} has no bind(): it cannot complete inside your transaction"
+                )
+        if inbox is not None:
+            from ._work import check_inbox
 
-        if transaction is not None and (not callable(transaction) or hasattr(transaction, "__enter__")):
-            raise ConfigurationError(
-                "transaction is a function that gives a context manager: store.transaction, not called yet"
-            )
+            check_inbox(store, inbox)
 
         def register(function: _Function) -> _Function:
             if not callable(function):
                 raise ConfigurationError("a handler is a function of a payment")
             if kind in self._setup.handlers:
                 raise ConfigurationError(f"{kind!r} has a handler already")
-            if transaction is not None:
-                store = self._setup.store
-                if not hasattr(store, "bind"):
-                    raise ConfigurationError(
-                        f"{type(store).__name__} has no bind(): it cannot complete inside your transaction"
-                    )
-                if is_async(function):
-                    raise ConfigurationError(
-                        "a handler with transaction= is a plain function: a transaction stays in one thread"
-                    )
-            self._setup.handlers[kind] = Handler(function, transaction)
-            self._async = self._async or is_async(function)
+            if transaction is not None and is_async(function) is not is_async(store.claim):
+                needed = "a coroutine function" if is_async(store.claim) else "a plain function"
+                raise ConfigurationError(
+                    f"with transaction= and a {type(store).__name__}, a handler is {needed}: "
+                    "the store, the transaction and the handler are all blocking, or none is"
+                )
+            self._setup.handlers[kind] = Handler(function, transaction, inbox)
+            self._async = (
+                self._async or is_async(function) or (inbox is not None and is_async(inbox.dispatch))
+            )
             return function
 
         return register
@@ -295,6 +304,62 @@ class Receiver:
         check_payment(payment)
         return await self._kept(self._settle_async(payment, self._clock()))
 
+    def work(self, ref: str) -> Event:
+        """
+        Do the work on a queued notification: what your engine's task calls.
+
+        Safe to call twice, at once or later: the work has a claim of its own.
+
+        Args:
+            ref: What the inbox's ``dispatch`` was called with.
+
+        Returns:
+            The event, as it was reported: HANDLED now, or DUPLICATE if it was before.
+
+        Raises:
+            NotSettled: If it is not done; let your engine try again. What is still
+                in the inbox is also dispatched again by :meth:`sweep`.
+
+            UnknownWork: If there is no such notification.
+
+            StoreError: If the store did not answer.
+
+            ConfigurationError: As for :meth:`receive`.
+        """
+        self._check_blocking()
+        return self._bench().work(ref)
+
+    async def work_async(self, ref: str) -> Event:
+        """Do the work as :meth:`work` does, on an event loop, as :meth:`receive_async` does."""
+        if self._async:
+            return await self._kept(self._bench().work_async(ref))
+        return await self._kept(in_thread(partial(contained, partial(self.work, ref)), self._threads()))
+
+    def sweep(self, limit: int = 100) -> int:
+        """
+        Dispatch again what is still in the inbox: what a crash kept from your engine, or your engine lost.
+
+        Run it every minute, from a schedule of your engine or cron.
+
+        Args:
+            limit: How many at most.
+
+        Returns:
+            How many.
+
+        Raises:
+            StoreError: If the store did not answer. Whatever ``dispatch`` raises
+                passes through as well.
+
+            ConfigurationError: As for :meth:`receive`.
+        """
+        self._check_blocking()
+        return self._bench().sweep(limit)
+
+    async def sweep_async(self, limit: int = 100) -> int:
+        """Dispatch again as :meth:`sweep` does, on an event loop."""
+        return await self._bench().sweep_async(limit)
+
     def refuse(self, error: NotifyError, body: bytes | None = None, *, started: float) -> Reply:
         """
         Answer and report a request that got no further.
@@ -312,18 +377,7 @@ class Receiver:
         Returns:
             The FAIL reply, with the error's status.
         """
-        seconds = self._clock() - started
-        event = Event(
-            Outcome.REJECTED,
-            error.code,
-            status_of(error),
-            _said(error),
-            seconds=seconds,
-            over_budget=seconds > REPLY_SECONDS,
-            body_bytes=None if body is None else len(body),
-            body_sha256="" if body is None else hashlib.sha256(body).hexdigest(),
-        )
-        self._emit(event, None)
+        self._reporter.refused(error, body, started)
         return fail_reply(error)
 
     def now(self) -> float:
@@ -345,7 +399,17 @@ class Receiver:
             self._check_order,
             now=self._clock,
             deadline=started + self._wait,
+            queue=self._queues(payment),
         )
+
+    def _queues(self, payment: Payment) -> bool:
+        handler = self._setup.handlers.get(payment.kind)
+        return handler is not None and handler.inbox is not None
+
+    def _bench(self) -> Bench:
+        from ._work import Bench
+
+        return Bench(self._setup, self._reporter, self._clock, self._sleep, self._threads)
 
     def _check_owner(self, payment: Payment) -> None:
         if payment.kind not in self._setup.handlers:
@@ -372,7 +436,7 @@ class Receiver:
 
     def _settle(self, payment: Payment, started: float) -> Event:
         settled = run(self._flow(payment, started), self._setup, self._sleep)
-        return self._report(payment, settled, started)
+        return self._reporter.settled(payment, settled, started)
 
     async def _receive_async(self, body: bytes, started: float) -> Reply:
         try:
@@ -384,9 +448,9 @@ class Receiver:
     async def _settle_async(self, payment: Payment, started: float) -> Event:
         flow, threads = self._flow(payment, started), self._threads()
         if self._async:
-            return self._report(payment, await run_async(flow, self._setup, threads), started)
+            return self._reporter.settled(payment, await run_async(flow, self._setup, threads), started)
         settled = await run_in_threads(flow, self._setup, threads)
-        return await in_thread(partial(self._report, payment, settled, started), threads)
+        return await in_thread(partial(self._reporter.settled, payment, settled, started), threads)
 
     async def _kept(self, work: Coroutine[Any, Any, _Result]) -> _Result:
         # Work that has begun goes on when the caller is cancelled; the set keeps
@@ -411,62 +475,14 @@ class Receiver:
     def _check_blocking(self) -> None:
         if self._async:
             raise ConfigurationError(
-                "the store, the expectation or the handler is asynchronous: "
-                "await receive_async() or settle_async()"
+                "the store, the expectation, the handler or the inbox's dispatch is asynchronous: "
+                "await receive_async(), settle_async(), work_async() or sweep_async()"
             )
 
-    def _report(self, payment: Payment, settled: Settled, started: float) -> Event:
-        error = settled.error
-        seconds = self._clock() - started
-        event = Event(
-            settled.outcome,
-            settled.code,
-            status_of(error) if settled.outcome is Outcome.REJECTED else settled.outcome.status,
-            _said(error),
-            kind=payment.kind,
-            mch_id=payment.mch_id,
-            out_trade_no=payment.out_trade_no,
-            transaction_id=payment.transaction_id,
-            paid=payment.paid,
-            key_index=payment.fields.key_index,
-            attempts=settled.attempts,
-            seconds=seconds,
-            handler_seconds=settled.handler_seconds,
-            over_budget=seconds > REPLY_SECONDS,
-        )
-        # A refusal explains itself; what the merchant's own code raised needs its traceback.
-        explained = isinstance(error, NotifyError) and settled.outcome is not Outcome.HANDLER_FAILED
-        self._emit(event, error.__cause__ if error is not None and explained else error)
-        _forget_frames(error)
-        return event
 
-    def _emit(self, event: Event, error: BaseException | None) -> None:
-        # Whatever goes wrong in a report, the payment is settled and its reply stands.
-        with suppress(Exception):
-            log(self._logger, event, error)
-        if self._on_event is not None:
-            try:
-                self._on_event(event)
-            except Exception:
-                with suppress(Exception):
-                    self._logger.exception("on_event raised; the reply is not affected")
-
-
-def _said(error: BaseException | None) -> str:
-    if not isinstance(error, NotifyError):
-        return "" if error is None else type(error).__name__
-    try:
-        return str(error)
-    except Exception:  # of a class of the merchant's own
-        return error.code
-
-
-def _forget_frames(error: BaseException | None) -> None:
-    # A traceback holds the frames of the flow, and they hold the exception: a
-    # cycle, in which a handler's connection would stay open until it is collected.
-    while error is not None and error.__traceback__ is not None:
-        error.__traceback__ = None
-        error = error.__cause__ or error.__context__
+def _is_open(transaction: object) -> bool:
+    # What contextlib makes is callable too, as a decorator.
+    return hasattr(transaction, "__enter__") or hasattr(transaction, "__aenter__")
 
 
 def _nothing(payment: Payment) -> None:

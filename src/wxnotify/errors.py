@@ -41,6 +41,7 @@ __all__ = [
     "MissingSignature",
     "NestedElement",
     "NoHandler",
+    "NotSettled",
     "NotifyError",
     "QueryFailed",
     "ReturnCodeFail",
@@ -51,6 +52,7 @@ __all__ = [
     "TransactionMismatch",
     "UnknownMerchant",
     "UnknownOrder",
+    "UnknownWork",
     "UntrustedError",
 ]
 
@@ -387,6 +389,27 @@ class ClaimLost(StoreError):
     """
 
     code = "claim_lost"
+
+
+# --- while an engine works on what was queued -----------------------------------
+
+
+class NotSettled(NotifyError):
+    """
+    The work on a queued notification is not done: it failed, somebody is at it, or the store is down.
+
+    Raised so that your engine tries again; what the handler raised is its ``__cause__``.
+    """
+
+    code = "not_settled"
+    status = 503
+
+
+class UnknownWork(NotifyError):
+    """There is no such notification in the inbox, and it was not worked before."""
+
+    code = "unknown_work"
+    status = 404
 
 
 # --- while you construct things ------------------------------------------------

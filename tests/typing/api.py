@@ -7,12 +7,15 @@ an ignore that ignores nothing, so a mistake they no longer see fails the check.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from datetime import datetime
 from decimal import Decimal
 from sqlite3 import Connection
 from typing import Literal
 
+from sqlalchemy import Engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 from typing_extensions import assert_type
 
 from wxnotify import (
@@ -32,9 +35,22 @@ from wxnotify import (
 )
 from wxnotify.adapters.asgi import ASGIApp
 from wxnotify.adapters.wsgi import WSGIApp
-from wxnotify.idempotency import Claim, Store, TransactionalStore
+from wxnotify.idempotency import (
+    AsyncStore,
+    Claim,
+    CompleteOutcome,
+    Record,
+    State,
+    Store,
+    TransactionalStore,
+)
+from wxnotify.inbox import AsyncInboxStore, InboxStore
+from wxnotify.stores.django import DjangoStore
 from wxnotify.stores.memory import MemoryStore
+from wxnotify.stores.redis import AsyncRedisStore, RedisStore
+from wxnotify.stores.sqlalchemy import AsyncSQLAlchemyStore, SQLAlchemyStore
 from wxnotify.stores.sqlite import SQLiteStore
+from wxnotify.testing.store_conformance import Subject, event_loop
 
 
 def reading(body: bytes, key: str) -> None:
@@ -91,6 +107,55 @@ def receiving(merchant: Merchant, body: bytes) -> None:
     assert_type(build_order_query(merchant, out_trade_no="A-1001"), bytes)
     claim = binding.claim("k", fingerprint=b"", owner=b"", lease=1.0)
     assert_type(claim, Claim)
+    binding.claim("k", fingerprint=b"", owner=b"", lease=1.0, order_no="A-1001")
     WSGIApp(receiver)
     ASGIApp(receiver)
     del not_binding
+
+
+def looking(store: Store) -> None:
+    assert_type(store.find("k"), Record | None)
+    assert_type(store.records(), Iterator[Record])
+    for record in store.records(state=State.PENDING, order_no="A-1001", older_than=3_600):
+        assert_type(record.order_no, str)
+        assert_type(record.lease_until, datetime)
+    store.records(state="pending")  # type: ignore[arg-type]  # a State
+
+
+def queueing(store: SQLiteStore) -> None:
+    inbox: InboxStore = store
+    not_an_inbox: InboxStore = MemoryStore()  # type: ignore[assignment]  # it has no transaction()
+    assert_type(inbox.due(10), list[tuple[str, int]])
+    with store.transaction() as connection:
+        store.bind(connection).put("k", b"", again_in=60)
+    del not_an_inbox
+
+
+def keeping_on_servers(engine: Engine, async_engine: AsyncEngine) -> None:
+    stores: list[Store] = [RedisStore("redis://127.0.0.1/0"), SQLAlchemyStore(engine), DjangoStore()]
+    inboxes: list[InboxStore] = [SQLAlchemyStore(engine), DjangoStore()]
+    awaited: list[AsyncStore] = [AsyncRedisStore("redis://127.0.0.1/0"), AsyncSQLAlchemyStore(async_engine)]
+    awaited_inbox: AsyncInboxStore = AsyncSQLAlchemyStore(async_engine)
+    no_bind: TransactionalStore = RedisStore("redis://127.0.0.1/0")  # type: ignore[assignment]  # a lease store
+    blocks: AsyncStore = SQLAlchemyStore(engine)  # type: ignore[assignment]  # it is not awaited
+    SQLAlchemyStore(async_engine)  # type: ignore[arg-type]  # for AsyncSQLAlchemyStore
+    del stores, inboxes, awaited, awaited_inbox, no_bind, blocks
+
+
+async def awaiting(store: AsyncSQLAlchemyStore, claim: Claim) -> None:
+    assert_type(await store.find("k"), Record | None)
+    async for record in store.records(state=State.RELEASED):
+        assert_type(record, Record)
+    async with store.transaction() as connection:
+        bound = store.bind(connection)
+        await bound.put("k", b"", again_in=60)
+        assert_type(await bound.complete(claim, retain=200_000), CompleteOutcome)
+
+
+def proving(store: Store) -> None:
+    subject = Subject(store, lambda seconds: None)
+    proven: Store = subject
+    assert_type(subject.effects("k"), int)
+    with event_loop() as run:
+        Subject(store, lambda seconds: None, run=run)
+    del proven
