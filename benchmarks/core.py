@@ -14,22 +14,19 @@ import gc
 import hashlib
 import hmac
 import os
-import random
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 import tracemalloc
 from collections.abc import Callable
 
 import defusedxml.ElementTree
+from rounds import Figure, ratio, show, timed
 
 from wxnotify import Key, NotifyError, Payment, parse, verify
 from wxnotify.testing import KEY, notification, payment_fields
 
 ROUNDS = 40
-CALLS = 100
 LIMIT_BYTES = 65_536
 
 
@@ -129,26 +126,6 @@ def hostile() -> dict[str, bytes]:
     }
 
 
-def timed(calls: dict[str, Callable[[], None]], rounds: int, times: dict[str, int]) -> dict[str, list[float]]:
-    """Run every call in every round, in random order; seconds a call."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    order = list(calls)
-    for _ in range(rounds):
-        random.shuffle(order)
-        for name in order:
-            call, count = calls[name], times.get(name, CALLS)
-            began = time.perf_counter()
-            for _ in range(count):
-                call()
-            seconds[name].append((time.perf_counter() - began) / count)
-    return seconds
-
-
-def ratio(seconds: dict[str, list[float]], name: str, base: str) -> float:
-    """Give the median over the rounds of *name* to *base*."""
-    return statistics.median(a / b for a, b in zip(seconds[name], seconds[base], strict=True))
-
-
 def import_ratio() -> float:
     """Compare CPU time of a process that imports wxnotify with one that imports nothing."""
     with tempfile.TemporaryDirectory() as cache:
@@ -216,34 +193,32 @@ def main() -> int:
     )
     slowest = max(bodies, key=lambda name: ratio(worst, name, "library"))
     # Everything this has to do for a notification, one figure and its limit a row.
-    rows = [
-        (
+    figures = [
+        Figure(
             "parse + verify, 17 fields / handwritten defusedxml + hashlib",
             ratio(seconds, "library", "handwritten"),
             0.60,
         ),
-        ("the same, key given as text each time", ratio(seconds, "library_text_key", "handwritten"), None),
-        ("the same, to the typed Payment", ratio(seconds, "library_payment", "handwritten"), None),
-        ("HMAC-SHA256 / MD5", ratio(seconds, "library_hmac", "library"), 1.10),
-        ("2,000 fields refused / a genuine one", ratio(seconds, "2000 fields", "library"), 10),
-        (
+        Figure("the same, key given as text each time", ratio(seconds, "library_text_key", "handwritten")),
+        Figure("the same, to the typed Payment", ratio(seconds, "library_payment", "handwritten")),
+        Figure("HMAC-SHA256 / MD5", ratio(seconds, "library_hmac", "library"), 1.10),
+        Figure("2,000 fields refused / a genuine one", ratio(seconds, "2000 fields", "library"), 10),
+        Figure(
             "2,000 fields in CDATA refused / a genuine one",
             ratio(seconds, "2000 fields in CDATA", "library"),
             10,
         ),
-        ("2,000 empty fields refused / a genuine one", ratio(seconds, "2000 empty fields", "library"), 10),
-        (f"slowest 64 KiB body ({slowest}) / a genuine one", ratio(worst, slowest, "library"), 200),
-        ("process that imports wxnotify / one that imports nothing", import_ratio(), 3.0),
-        ("peak KiB a notification, parse + verify", peak_kib(library), 32),
-        ("peak KiB a notification, to the typed Payment", peak_kib(library_payment), 32),
-        ("objects left to the cycle collector", float(cyclic_objects(library_payment)), 0),
-        ("objects left to it by a refusal", float(cyclic_objects(refusing(b"<xml><a b='c'/></xml>"))), 0),
+        Figure(
+            "2,000 empty fields refused / a genuine one", ratio(seconds, "2000 empty fields", "library"), 10
+        ),
+        Figure(f"slowest 64 KiB body ({slowest}) / a genuine one", ratio(worst, slowest, "library"), 200),
+        Figure("process that imports wxnotify / one that imports nothing", import_ratio(), 3.0),
+        Figure("peak KiB a notification, parse + verify", peak_kib(library), 32),
+        Figure("peak KiB a notification, to the typed Payment", peak_kib(library_payment), 32),
+        Figure("objects left to the cycle collector", cyclic_objects(library_payment), 0),
+        Figure("objects left to it by a refusal", cyclic_objects(refusing(b"<xml><a b='c'/></xml>")), 0),
     ]
-    over = 0
-    for title, figure, limit in rows:
-        verdict = "" if limit is None else f"  at most {limit:g}" + ("" if figure <= limit else "  OVER")
-        over += verdict.endswith("OVER")
-        print(f"{figure:9.3f}  {title}{verdict}")
+    over = show(figures)
     return 1 if over and "--check" in sys.argv[1:] else 0
 
 
