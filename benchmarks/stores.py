@@ -14,11 +14,12 @@ same transaction   ``claim``; then in one transaction       INSERT, commit; chan
 Redis              ``claim``; ``complete``                  SET NX PX; SET PX
 =================  =======================================  ===============================================
 
-In lease mode neither side changes an order: where the order is changed is not
-the store's business there. The naive client uses the same client library with
-the same durability, on a table with the same columns and indexes; in SQLite as
-``sqlite3`` has it, in PostgreSQL and MariaDB with SQLAlchemy's ``engine.begin()``.
-It compares nothing, retries nothing and keeps no deadline.
+In lease mode neither side changes an order. The naive client uses the same client
+library with the same durability, on a table with the same columns and indexes: in
+PostgreSQL and MariaDB with SQLAlchemy's ``engine.begin()``, in SQLite as ``sqlite3``
+has it. A rollback journal is then SQLite's usual one, DELETE; beside it, without a
+limit, stands a client that keeps the journal's file (PERSIST), as the store does.
+The naive client compares nothing, retries nothing and keeps no deadline.
 
 A ratio is the store's rate to the naive client's: more is better. Contenders
 take turns, in a new order every round, and each ratio is the median of the
@@ -250,8 +251,11 @@ COMPARED: dict[
 ] = {
     "memory": [("memory", memory, None, None)],
     "sqlite": [
-        (f"SQLite, {journal}", partial(stores_sqlite.calls, journal), 1.0, 1.3)
-        for journal in stores_sqlite.JOURNALS
+        ("SQLite, rollback journal", partial(stores_sqlite.calls, "rollback journal"), 1.0, 1.3),
+        # A commit takes a tenth of a millisecond there, no longer than Python's part of it. Two bare
+        # statements without any check are no faster than the naive client, so these limits only say
+        # what the checks may cost.
+        ("SQLite, WAL", partial(stores_sqlite.calls, "WAL"), 0.75, 0.8),
     ],
     "postgresql": [("PostgreSQL", postgresql, 1.0, 1.3)],
     "mariadb": [("MariaDB", mariadb, 1.0, 1.0)],

@@ -18,6 +18,8 @@ What can go wrong, as often as the budget lets it:
 - **forgotten**: a commit is acknowledged and did not happen.
 - **a lease runs out** while its holder lives and goes on.
 
+And a handler may prolong its lease at any time, as a heartbeat would.
+
 Times are relative to the present, so that worlds that differ only in the hour are one. So are those that
 differ only in which delivery is which.
 """

@@ -113,7 +113,11 @@ class Desk:
             expect=lambda payment: Expected(100),
             on_event=self.events.append,
             wait=0,
+            sleep=self._sleep,
         )
+
+    def _sleep(self, seconds: float) -> None:
+        raise AssertionError("neither a delivery nor an engine waits for anybody here")
 
     @property
     def awaited(self) -> bool:

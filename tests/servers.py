@@ -1,9 +1,9 @@
 """
 The servers that the tests talk to, and a place of their own on each.
 
-Each address is a setting, an environment variable; without one it is this machine's usual port. Where a server
-does not answer, the tests that need it are skipped with a line that says how to get it; under CI that is a failure
-(``conftest.py``).
+Each address is a setting, an environment variable; without one it is this machine's usual port. Where a
+server does not answer, the tests that need it are skipped with a line that says how to get it; under CI that
+is a failure (``conftest.py``).
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ class Server(NamedTuple):
     def port(self) -> tuple[str, int]:
         """Its host and port."""
         parts = urlsplit(self.address)
-        assert parts.hostname and parts.port, f"{self.setting} needs a host and a port"
+        assert parts.hostname, f"{self.setting} needs a host"
+        assert parts.port, f"{self.setting} needs a port"
         return parts.hostname, parts.port
 
     def need(self) -> str:

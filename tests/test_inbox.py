@@ -324,6 +324,15 @@ def test_work_that_nobody_queued_is_unknown(desk: Desk) -> None:
     assert desk.events == []
 
 
+def test_a_worker_that_has_no_handler_is_told_so(desk: Desk) -> None:
+    desk.open().deliver()
+    worker = Desk(desk.subject, desk.on_a_loop)
+    with pytest.raises(ConfigurationError, match="no handler is registered for 'payment'"):
+        worker.work()
+    assert desk.state(WORK) is None
+    assert desk.work().outcome is Outcome.HANDLED
+
+
 def test_a_store_that_does_not_answer_is_told_to_the_engine(desk: Desk) -> None:
     desk.open().deliver()
     desk.store.claim = _unavailable_claim_async if desk.awaited else _unavailable_claim
@@ -614,7 +623,7 @@ def test_the_payer_is_in_no_event_and_no_log(desk: Desk, caplog: pytest.LogCaptu
         raise OSError("no broker")
 
     told: list[str] = []
-    with caplog.at_level(logging.DEBUG):
+    with caplog.at_level(logging.DEBUG, "wxnotify"):
         desk.open().dispatching = refuse
         desk.deliver()
         desk.dispatching = lambda ref: None

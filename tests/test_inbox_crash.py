@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import subprocess
+import multiprocessing
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from wxnotify.errors import NotSettled
 
 from .inbox_desk import REF, TRANSACTIONAL, Desk
+from .inbox_engines.crashing_child import act
 from .stores.subjects import Trial
 
-SCRIPT = str(Path(__file__).with_name("inbox_engines") / "crashing_child.py")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL and no fork on Windows")
+
+#: Seconds a child may take.
+PATIENCE = 60
 #: The default lease and the sweeper's minute, and some.
 LATER = 61.0
 
@@ -36,21 +42,19 @@ class Shop:
 
     def killed_after(self, step: str, verb: str) -> None:
         """Let a process do *verb*, and kill it right after *step*."""
-        assert self.trial.elsewhere
-        child = subprocess.Popen(
-            [sys.executable, SCRIPT, verb, step, str(self.queue)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert child.stdin
-        assert child.stdout
-        child.stdin.write(f"{self.trial.elsewhere}\n.\n")
-        child.stdin.flush()
-        reached = child.stdout.readline().strip()
-        child.kill()  # SIGKILL; on Windows TerminateProcess
-        child.communicate()
-        assert reached == step
+        context: Any = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["tests.faults.child"])  # which has what the stores import
+        line, theirs = context.Pipe()
+        child = context.Process(target=act, args=(theirs, self.trial.elsewhere, verb, step, str(self.queue)))
+        child.start()
+        theirs.close()
+        try:
+            assert line.poll(PATIENCE), "the child says nothing"
+            assert line.recv() == step
+        finally:
+            child.kill()
+            child.join(PATIENCE)
+        assert child.exitcode == -signal.SIGKILL
 
     def deliver(self) -> str:
         return self.desk.deliver()

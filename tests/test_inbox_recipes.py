@@ -164,6 +164,8 @@ class Kitchen:
             )
             try:
                 yield
+                if "--burst" in self.recipe.worker:
+                    process.wait(PATIENCE)  # it ends when there is nothing left
             finally:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)

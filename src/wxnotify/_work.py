@@ -120,6 +120,11 @@ class Bench:
         return len(due)
 
     def _flow(self, payment: Payment, ref: str, started: float) -> Any:
+        if payment.kind not in self._setup.handlers:
+            raise ConfigurationError(
+                f"ref {shown(ref)}: no handler is registered for {payment.kind!r} in this process; "
+                "import the module that does"
+            )
         # Whoever is at it already needs no second to wait for it.
         return carry_out(payment, work_key(ref), now=self._clock, deadline=started)
 

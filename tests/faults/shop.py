@@ -125,15 +125,15 @@ class Shop:
     @property
     def awaited(self) -> bool:
         """Whether the store is asynchronous."""
-        return self.trial._run is not None
+        return self.trial.run is not None
 
     def deliver(self, **changes: str) -> str:
         """Give the receiver one notification; its event's code."""
         body = notification(**changes)
         before = len(self.events)
         if self.awaited:
-            assert self.trial._run is not None
-            reply = self.trial._run(self.receiver.receive_async(body))
+            assert self.trial.run is not None
+            reply = self.trial.run(self.receiver.receive_async(body))
         else:
             reply = self.receiver.receive(body)
         event = self.events[-1] if len(self.events) > before else None

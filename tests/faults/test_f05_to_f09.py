@@ -130,8 +130,8 @@ def test_f8_of_many_copies_at_once_one_is_handled_and_none_is_told_anything_wron
         async def all_at_once() -> list[Reply]:
             return list(await asyncio.gather(*(shop.receiver.receive_async(body) for _ in range(copies))))
 
-        assert shop.trial._run is not None
-        replies = shop.trial._run(all_at_once())
+        assert shop.trial.run is not None
+        replies = shop.trial.run(all_at_once())
     else:
 
         def receive(_: int) -> Reply:

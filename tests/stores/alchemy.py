@@ -51,6 +51,7 @@ SYNC = [
     Driver("mariadb+pymysql", "pymysql", MARIADB),
     PYSQLITE,
 ]
+ON_SERVERS = [driver for driver in SYNC if driver.server]
 ASYNC = [
     Driver("postgresql+psycopg", "psycopg", POSTGRESQL, True),
     Driver("postgresql+asyncpg", "asyncpg", POSTGRESQL, True),

@@ -24,7 +24,7 @@ from typing import Any, Literal, NamedTuple
 
 from wxnotify.stores.memory import MemoryStore
 from wxnotify.stores.sqlite import SQLiteStore
-from wxnotify.testing.store_conformance import Run, Subject, event_loop
+from wxnotify.testing.store_conformance import Subject, event_loop
 
 from .. import servers
 
@@ -38,10 +38,6 @@ class Trial(Subject):
     #: Python source that makes the same store, on the real clock, as ``store``, and where there is one, its
     #: ``transaction`` and ``effect``. None where no other process can have it.
     elsewhere: str | None = None
-
-    @property
-    def _run(self) -> Run | None:
-        return self.run
 
 
 class Entry(NamedTuple):

@@ -343,14 +343,15 @@ def test_decorators_that_keep_attributes_do_no_harm(make):
         assert found() == []
 
 
-def test_what_a_view_has_not_got_yet_is_no_obstacle():
+def test_a_view_that_calls_what_is_not_there_yet_or_itself_is_no_obstacle():
     def view(request):
         return later(request)
 
     with project(view=view, MIDDLEWARE=[]):
         assert found_for("https://shop.example/notify") == []
-    later = view
-    assert later is view
+        later = view
+        assert found_for("https://shop.example/notify") == []
+        assert later is view
 
 
 def test_csrf_in_the_way_is_an_error():

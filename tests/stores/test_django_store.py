@@ -10,6 +10,7 @@ import threading
 import time
 import unittest
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 
 import pytest
 
@@ -210,6 +211,11 @@ def test_a_connection_of_another_database_is_refused(store):
         store.bind(connections["other"])
 
 
+def test_what_is_no_connection_is_refused(store):
+    with store.transaction() as connection, pytest.raises(ConfigurationError, match=r"store\.transaction"):
+        store.bind(connection.connection)
+
+
 def test_a_connection_in_no_transaction_is_refused(store):
     with pytest.raises(ConfigurationError, match="not in a transaction"):
         store.bind(connections[store.using])
@@ -343,9 +349,35 @@ def test_a_connection_that_is_closed_after_the_completion_has_committed_nothing(
 
 def test_postgresql_is_told_fail_for_an_error_of_sql_that_was_caught():
     store = DjangoStore(need("postgresql"))
-    with pytest.raises(ConfigurationError, match="ended or failed"):
+    with pytest.raises(StoreUnavailable, match="transaction is aborted"):
         settle(store, claim(store), before=catch_an_error_of_sql)
     assert effects(store) == 0
+
+
+@pytest.mark.parametrize("spoil", [commit_by_sql, roll_back_by_driver])
+def test_whoever_ends_the_transaction_is_told_so(store, spoil):
+    held = claim(store)
+    with pytest.raises(ConfigurationError, match="has ended"):
+        settle(store, held, before=spoil)
+    assert store.find("key").state is State.PENDING
+
+
+def test_a_claim_that_is_lost_is_not_taken_for_a_transaction_that_ended(store):
+    stale = claim(store, lease=0.001)
+    time.sleep(0.01)
+    claim(store)
+    with pytest.raises(ClaimLost):
+        settle(store, stale)
+
+
+def test_a_completion_repeated_in_another_transaction_is_refused(store):
+    held = claim(store)
+    with store.transaction() as connection:
+        bound = store.bind(connection)
+        bound.complete(held, retain=KEEP)
+        assert bound.complete(held, retain=KEEP) is CompleteOutcome.ALREADY
+    with store.transaction(), pytest.raises(ConfigurationError, match="its atomic block has"):
+        bound.complete(held, retain=KEEP)
 
 
 def test_mysql_that_commits_for_a_table_is_found_out():
@@ -426,22 +458,39 @@ def test_a_delivery_whose_hook_fails_is_handled(store):
 # --- threads ----------------------------------------------------------------------------
 
 
-def test_a_job_in_a_thread_leaves_no_connection_behind(store):
-    left = []
+def in_a_thread(action):
+    """Call *action* in a thread of its own; give its result."""
+    results = []
 
     def work():
-        left.append(store.in_thread(lambda: claim(store).outcome))
-        left.append(connections[store.using].connection)
+        try:
+            results.append(action())
+        finally:
+            connections.close_all()
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    assert left == [ClaimOutcome.ACQUIRED, None]
+    return results[0]
+
+
+@contextmanager
+def connections_that_live(alias, seconds):
+    connections.settings[alias]["CONN_MAX_AGE"] = seconds
+    try:
+        yield
+    finally:
+        connections.settings[alias]["CONN_MAX_AGE"] = 0
+
+
+def test_a_job_in_a_thread_leaves_no_connection_behind(store):
+    def work():
+        return store.in_thread(lambda: claim(store).outcome), connections[store.using].connection
+
+    assert in_a_thread(work) == (ClaimOutcome.ACQUIRED, None)
 
 
 def test_a_job_that_raises_leaves_none_either(store):
-    left = []
-
     def fail():
         claim(store)
         raise Mine
@@ -449,31 +498,27 @@ def test_a_job_that_raises_leaves_none_either(store):
     def work():
         with pytest.raises(Mine):
             store.in_thread(fail)
-        left.append(connections[store.using].connection)
+        return connections[store.using].connection
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert left == [None]
+    assert in_a_thread(work) is None
 
 
-def test_a_connection_that_may_live_on_is_kept(store):
-    settings = connections.settings[store.using]
-    kept = []
+def test_a_connection_that_may_live_on_is_kept_until_it_is_too_old(store):
+    wrapper_of = partial(connections.__getitem__, store.using)
+
+    def use():
+        claim(store)
+        return wrapper_of().connection
 
     def work():
-        settings["CONN_MAX_AGE"] = 60
-        store.in_thread(lambda: claim(store))
-        kept.append(connections[store.using].connection is not None)
-        connections.close_all()
+        first, second = store.in_thread(use), store.in_thread(use)
+        wrapper_of().close_at = 0
+        return first, second, store.in_thread(use)
 
-    try:
-        thread = threading.Thread(target=work)
-        thread.start()
-        thread.join()
-    finally:
-        settings["CONN_MAX_AGE"] = 0
-    assert kept == [True]
+    with connections_that_live(store.using, 60):
+        first, second, third = in_a_thread(work)
+    assert first is second
+    assert third is not second
 
 
 # --- SQLite -----------------------------------------------------------------------------

@@ -73,9 +73,10 @@ def cluster(tmp_path_factory):
                 if node is not first:
                     client.execute_command("CLUSTER", "MEET", "127.0.0.1", first.port)
             for client in nodes:
-                eventually(
-                    lambda client=client: b"slots_ok:16384" in client.execute_command("CLUSTER", "INFO")
-                )
+                for sign in (b"cluster_state:ok", b"cluster_slots_ok:16384"):
+                    eventually(
+                        lambda client=client, sign=sign: sign in client.execute_command("CLUSTER", "INFO")
+                    )
                 eventually(lambda client=client: len(client.execute_command("CLUSTER", "SLOTS")) == 3)
         yield Cluster(started)
     finally:
@@ -91,6 +92,9 @@ def _third(number: int) -> tuple[int, int]:
 def clustered(cluster, open_store):
     """A store on the cluster, of this test's own."""
     prefix = servers.redis_prefix()
+    for node in cluster.nodes:
+        with node.client() as client:
+            client.flushall()
     client = cluster.client(open_store.library)
     store = open_store(client, prefix=prefix)
     store.prefix = prefix
@@ -232,6 +236,17 @@ def test_a_server_of_a_cluster_is_no_server_of_its_own(cluster, open_store):
             new_claim(store, f"key {number}")
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # redis-py has a newer name for it
+def test_replicas_are_not_asked_though_the_client_would(cluster, open_store):
+    client = open_store.library.RedisCluster(
+        host="127.0.0.1", port=cluster.nodes[0].port, read_from_replicas=True
+    )
+    store = open_store(client, prefix=servers.redis_prefix())
+    assert new_claim(store).outcome is ClaimOutcome.ACQUIRED
+    _, settings = store.store._servers.endpoint(("127.0.0.1", cluster.nodes[0].port))
+    assert "redis_connect_func" not in settings  # it would send READONLY
+
+
 def test_a_pipeline_of_a_cluster_is_refused(cluster):
     for kind, library in ((RedisStore, redis), (AsyncRedisStore, redis.asyncio)):
         with pytest.raises(ConfigurationError, match="not a pipeline"):
@@ -261,7 +276,7 @@ def sentinels(start, tmp_path):
             )
             watching.append(start(port=port, sentinel=file))
         with watching[0].client() as client:
-            eventually(lambda: client.sentinel_master("shop")["num-slaves"] == replicas)
+            eventually(lambda: len(client.execute_command("SENTINEL", "REPLICAS", "shop")) == replicas)
         return master, followers, watching
 
     return begin
@@ -297,7 +312,7 @@ def test_a_master_is_followed_when_it_fails(sentinels, open_store):
 
 def fails_over(sentinel: redis.Redis) -> bool:
     try:
-        return bool(sentinel.sentinel_failover("shop"))
+        return bool(sentinel.execute_command("SENTINEL", "FAILOVER", "shop"))
     except redis.ResponseError:
         return False  # it has not seen yet that the replica is good enough
 
@@ -308,7 +323,8 @@ def test_a_master_that_became_a_replica_is_left(sentinels, open_store):
     new_claim(store)
     with watching[0].client() as client:
         eventually(lambda: fails_over(client), 60)
-        eventually(lambda: client.sentinel_get_master_addr_by_name("shop")[1] == replica.port, 60)
+        where = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "shop")
+        eventually(lambda: int(client.execute_command(*where)[1]) == replica.port, 60)
     with master.client() as client:
         client.replicaof("127.0.0.1", replica.port)
     assert new_claim(store, "after").outcome is ClaimOutcome.ACQUIRED

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
-import subprocess
+import re
 import sys
 import threading
 import types
@@ -25,10 +26,7 @@ from wxnotify.stores import _sqlalchemy_sqlite
 from wxnotify.stores.sqlalchemy import AsyncSQLAlchemyStore, SQLAlchemyStore, claim_tables
 
 from . import alchemy
-from .alchemy import KEEP, PSYCOPG, PYMYSQL, PYSQLITE, SYNC, asked, new_key, proxied, refused
-
-ON_SERVERS = [driver for driver in SYNC if driver.server]
-
+from .alchemy import KEEP, ON_SERVERS, PSYCOPG, PYMYSQL, PYSQLITE, SYNC, asked, new_key, proxied, refused
 
 databases, open_engine, open_store = alchemy.databases, alchemy.open_engine, alchemy.open_store
 
@@ -112,10 +110,11 @@ def test_of_64_claims_at_once_one_is_acquired_and_none_fails(driver, open_store)
 # --- what it is made with
 
 
-def test_without_sqlalchemy_the_extra_is_named():
-    code = "import sys; sys.modules['sqlalchemy'] = None; import wxnotify.stores.sqlalchemy"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert 'pip install "wxpay-notify[sqlalchemy]"' in run.stderr.splitlines()[-1]
+def test_without_sqlalchemy_the_extra_is_named(monkeypatch):
+    monkeypatch.delitem(sys.modules, "wxnotify.stores.sqlalchemy")
+    monkeypatch.setitem(sys.modules, "sqlalchemy", None)
+    with pytest.raises(ImportError, match=re.escape('pip install "wxpay-notify[sqlalchemy]"')):
+        importlib.import_module("wxnotify.stores.sqlalchemy")
 
 
 def test_another_database_is_refused():
@@ -165,11 +164,9 @@ def test_a_timeout_without_bounds_is_refused(timeout):
         SQLAlchemyStore(create_engine("sqlite:///x.db"), timeout=timeout)
 
 
-@pytest.mark.parametrize("name", ["", "a b", 'a"b', "1a", "sqlite_claims", "支付", "a\n", "x" * 49])
+@pytest.mark.parametrize("name", [" ", "a b", 'a"b', "1a", "sqlite_claims", "支付", "a\n", "x" * 49])
 @pytest.mark.parametrize("argument", ["claims", "inbox", "schema"])
 def test_a_table_name_that_is_no_identifier_is_refused(argument, name):
-    if argument == "schema" and not name:
-        pytest.skip("no schema is a schema")
     with refused("ASCII identifier"):
         claim_tables(MetaData(), **{argument: name})
 
@@ -334,12 +331,8 @@ def test_a_commit_reaches_the_disk_where_postgresql_would_not_wait(databases, op
         assert connection.execute(text("SHOW synchronous_commit")).scalar_one() == "off"
 
 
-@pytest.mark.parametrize("driver", SYNC, ids=str)
+@pytest.mark.parametrize("driver", ON_SERVERS, ids=str)
 def test_without_session_settings_nothing_is_set(driver, databases, open_store):
-    if not driver.server:
-        store = open_store(driver, session_settings=False)
-        assert store.claim(new_key(), **asked()).outcome is ClaimOutcome.ACQUIRED
-        return
     requests = {}
     for settings in (True, False):
         with proxied(driver, databases.address(driver)) as (address, proxy):

@@ -22,7 +22,7 @@ from wxnotify.stores.sqlalchemy import SQLAlchemyStore
 from wxnotify.testing import APPID, KEY, MCH_ID, notification, payment
 
 from . import alchemy
-from .alchemy import KEEP, PSYCOPG, PYMYSQL, PYSQLITE, SYNC, asked, new_key, proxied, refused
+from .alchemy import KEEP, ON_SERVERS, PSYCOPG, PYMYSQL, PYSQLITE, SYNC, asked, new_key, proxied, refused
 
 databases, open_engine, open_store = alchemy.databases, alchemy.open_engine, alchemy.open_store
 
@@ -206,14 +206,12 @@ def test_what_is_no_session_is_refused(shop, other):
 
 @pytest.mark.parametrize("where", ["engine", "connection", "driver"])
 def test_autocommit_is_refused(driver, where, open_store, open_engine):
-    if driver is PYSQLITE and where == "driver":
-        pytest.skip("the same as for the connection")
     engine = open_engine(driver, **({"isolation_level": "AUTOCOMMIT"} if where == "engine" else {}))
     store = open_store(driver)
     with engine.connect() as connection:
         if where == "connection":
             connection = connection.execution_options(isolation_level="AUTOCOMMIT")
-        elif where == "driver":
+        elif where == "driver" and driver is not PYSQLITE:  # for that it is the same as for the connection
             dbapi = connection.connection.dbapi_connection
             if callable(getattr(dbapi, "autocommit", None)):
                 dbapi.autocommit(True)
@@ -371,9 +369,8 @@ def test_a_table_made_in_the_transaction_is_part_of_it_elsewhere(shop):
 # --- when the database fails meanwhile
 
 
+@pytest.mark.parametrize("driver", ON_SERVERS, ids=str, indirect=True)
 def test_a_server_that_dies_in_the_transaction_is_an_unavailable_store(driver, databases, open_store):
-    if not driver.server:
-        pytest.skip("no server")
     with proxied(driver, databases.address(driver)) as (address, proxy):
         shop = Shop(open_store(driver, address, timeout=10))
         with refused("completing in your transaction", StoreUnavailable), shop.store.transaction() as given:
@@ -384,11 +381,9 @@ def test_a_server_that_dies_in_the_transaction_is_an_unavailable_store(driver, d
         assert (shop.paid, shop.state) == (0, State.PENDING)
 
 
+@pytest.mark.parametrize("driver", ON_SERVERS, ids=str, indirect=True)
 @pytest.mark.parametrize("when", ["complete", "commit", "roll back"])
 def test_a_server_that_freezes_in_the_transaction_is_given_up_in_time(driver, when, databases, open_store):
-    if not driver.server:
-        pytest.skip("no server")
-
     def settle():
         with shop.store.transaction() as given:
             bound = shop.store.bind(given)
@@ -412,9 +407,8 @@ def test_a_server_that_freezes_in_the_transaction_is_given_up_in_time(driver, wh
         assert shop.paid == (1 if shop.state is State.DONE else 0)
 
 
+@pytest.mark.parametrize("driver", ON_SERVERS, ids=str, indirect=True)
 def test_a_lock_on_the_row_does_not_hold_a_transaction_for_ever(driver, open_store, open_engine):
-    if not driver.server:
-        pytest.skip("SQLite locks files")
     shop = Shop(open_store(driver, timeout=1.0))
     with open_engine(driver).connect() as other:
         other.execute(
@@ -436,6 +430,13 @@ def test_a_transaction_that_cannot_begin_is_an_unavailable_store(driver, tmp_pat
 def test_what_a_handler_raises_stays_as_it_is(shop):
     with pytest.raises(ZeroDivisionError), shop.store.transaction():
         1 / 0  # noqa: B018
+
+
+def test_what_a_listener_of_the_callers_raises_stays_as_it_is(shop):
+    event.listen(shop.engine, "commit", lambda connection: 1 / 0)
+    with pytest.raises(ZeroDivisionError), shop.store.transaction() as connection:
+        shop.pay(connection)
+    assert shop.paid == 0
 
 
 # --- SQLite begins in earnest
@@ -473,6 +474,12 @@ def test_transactions_on_a_sqlite_file_read_and_write_one_after_the_other(open_e
             thread.join()
         assert shop.paid == 8
         store.close()
+
+
+def test_a_sqlite_file_without_the_tables_says_so(open_engine, databases):
+    store = SQLAlchemyStore(immediate(open_engine(PYSQLITE, databases.another(PYSQLITE))))
+    with refused("is this the store's database"), store.transaction():
+        pytest.fail("it began")
 
 
 def test_a_locked_file_is_an_unavailable_store_in_time_and_the_connection_stays_as_it_was(

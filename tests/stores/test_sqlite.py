@@ -600,6 +600,23 @@ def test_nothing_is_put_into_the_inbox_in_another_transaction(store, shop, end):
     assert store.fetch(KEY) is None
 
 
+def test_a_transaction_that_can_be_marked_no_longer_is_refused(store, shop):
+    claim = claim_key(store)
+    shop.execute("BEGIN IMMEDIATE")
+    bound = store.bind(shop)
+
+    def allow_no_savepoint(action, operation, *_):
+        denied = action == sqlite3.SQLITE_SAVEPOINT and operation == "BEGIN"
+        return sqlite3.SQLITE_DENY if denied else sqlite3.SQLITE_OK
+
+    shop.set_authorizer(allow_no_savepoint)
+    with code("store_unavailable", StoreUnavailable, "not authorized"):
+        bound.complete(claim, retain=KEEP)
+    shop.set_authorizer(lambda *_: sqlite3.SQLITE_OK)
+    shop.execute("ROLLBACK")
+    assert store.find(KEY).state is State.PENDING
+
+
 def test_a_handler_that_closes_the_connection_is_found_out(path, store, shop):
     claim = claim_key(store)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
@@ -715,6 +732,12 @@ def test_the_stores_transaction_waits_no_longer_than_it_may(path, shop):
         with store.transaction() as connection:
             pay(connection)
     assert times_paid(shop) == 1
+
+
+def test_the_stores_transaction_on_a_file_that_was_destroyed_is_refused(path, store):
+    path.write_bytes(b"\0" * path.stat().st_size)
+    with code("store_unavailable", StoreUnavailable, "not a database"), store.transaction():
+        pytest.fail("it has not begun")
 
 
 def test_a_commit_that_fails_is_told_and_nothing_of_it_stays(path):

@@ -214,7 +214,7 @@ class Calls:
 _watchdog = _Watchdog()
 
 
-def _after_fork() -> None:
+def _after_fork() -> None:  # pragma: no cover - in a child
     # Its thread stayed with the parent, and perhaps its lock was held.
     global _watchdog
     _watchdog = _Watchdog()

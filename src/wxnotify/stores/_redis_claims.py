@@ -117,7 +117,7 @@ end
 local generation, owner, from = string.match(stored, '^{{"generation":(%d+),"owner":"(%x*)","state":"()')
 if not from then return redis.error_reply('ERR the key holds something else than a claim') end
 local state, attempts, lease, age, kept, rest = string.match(stored, '{_FIELDS}', from)
-local since = kept - math.max(redis.call('PTTL', KEYS[1]), 0)
+local since = kept - redis.call('PTTL', KEYS[1])
 local outcome = 'acquired'
 if string.match(rest, '^,"fingerprint":"(%x*)"') ~= ARGV[3] then
   outcome = 'mismatch'
@@ -145,7 +145,7 @@ local stored = redis.call('GET', KEYS[1])
 if not stored or string.sub(stored, 1, #ARGV[1]) ~= ARGV[1] then return false end
 local state, attempts, lease, age, kept, rest = string.match(stored, '{_FIELDS}', #ARGV[1] + 1)
 if state == 'pending' then
-  local since = kept - math.max(redis.call('PTTL', KEYS[1]), 0)
+  local since = kept - redis.call('PTTL', KEYS[1])
   local new_state, new_lease = 'pending', lease - since
   CHANGE
   redis.call('SET', KEYS[1], ARGV[1] .. new_state .. '","attempts":' .. attempts .. ',"lease":' .. new_lease
@@ -287,12 +287,11 @@ class Verbs:
             if isinstance(seen, Refusal):
                 # Its slot is moving to another server, or this one says what is wrong.
                 seen = yield from _LOOK.run(name)
-            if not seen:
-                continue  # forgotten meanwhile
-            record = _record(name[len(self._prefix) :].decode(), *seen)
-            unchanged = seen[2] / 1000 - record.updated.timestamp()
+            # It may have been forgotten meanwhile.
+            record = _record(name[len(self._prefix) :].decode(), *seen) if seen else None
             if (
-                unchanged >= older_than
+                record
+                and seen[2] / 1000 - record.updated.timestamp() >= older_than
                 and state in (None, record.state)
                 and wanted in (None, record.order_no)
             ):

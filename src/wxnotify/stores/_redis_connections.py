@@ -21,7 +21,6 @@ import struct
 from functools import cache
 from time import monotonic
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 from ._redis_claims import Node
 from ._redis_protocol import Incomplete, Refusal, pack, read
@@ -33,6 +32,8 @@ _IDLE_KEPT: Final = 16
 _IN_USE: Final = 32
 _INFO: Final = pack(b"INFO", b"memory")
 _READ_BYTES: Final = 65_536
+# What redis-py calls on a socket while it connects.
+_WAITING: Final = {"recv", "recv_into", "sendall"}
 # Seconds that one read waits before it looks at the clock again; as the kernel wants it, too.
 _TICK: Final = 0.05
 _TIMEVAL: Final = struct.pack("ll", 0, 50_000)
@@ -41,26 +42,16 @@ _HARMLESS: Final = {"ASK", "MOVED", "NOSCRIPT"}
 
 
 class _Socket:
-    """A connected socket whose every wait ends at the deadline."""
+    """A connected socket on which whatever waits ends at the deadline."""
 
     def __init__(self, connected: Any, until: float) -> None:
         self._connected = connected
         #: On the monotonic clock.
         self.until = until
 
-    def recv(self, *arguments: Any) -> Any:
-        self._connected.settimeout(_left(self.until))
-        return self._connected.recv(*arguments)
-
-    def recv_into(self, *arguments: Any) -> Any:
-        self._connected.settimeout(_left(self.until))
-        return self._connected.recv_into(*arguments)
-
-    def sendall(self, *arguments: Any) -> Any:
-        self._connected.settimeout(_left(self.until))
-        return self._connected.sendall(*arguments)
-
     def __getattr__(self, name: str) -> Any:
+        if name in _WAITING:
+            self._connected.settimeout(_left(self.until))
         return getattr(self._connected, name)
 
     def wait_in_ticks(self) -> None:
@@ -78,7 +69,7 @@ class _Socket:
         if replies == 1:
             self._connected.sendall(packed)  # goes into the system's buffer at once
         else:
-            self.sendall(packed)
+            self.sendall(packed)  # may take its time
             self.wait_in_ticks()
         data = b""
         while True:
@@ -102,24 +93,19 @@ def _left(until: float) -> float:
 def _bounded(connection_class: Any) -> Any:
     """Derive a connection class that connects by ``until``, over a socket that keeps it."""
 
-    class Bounded(connection_class):
-        until = 0.0
-        bounded: _Socket
+    def connect(self: Any) -> _Socket:
+        self.bounded = _Socket(connection_class._connect(self), self.until)
+        bounded: _Socket = self.bounded
+        return bounded
 
-        @property
-        def socket_connect_timeout(self) -> float:
-            # Asked for each address that a host name stands for.
-            return _left(self.until)
+    def ignored(self: Any, value: object) -> None:
+        pass
 
-        @socket_connect_timeout.setter
-        def socket_connect_timeout(self, value: object) -> None:
-            pass
-
-        def _connect(self) -> _Socket:
-            self.bounded = _Socket(super()._connect(), self.until)  # pyright: ignore[reportUnknownMemberType]
-            return self.bounded
-
-    return Bounded
+    # redis-py asks for it once for each address that a host name stands for.
+    time_to_connect = property(lambda self: _left(self.until), ignored)
+    return type(
+        "Bounded", (connection_class,), {"_connect": connect, "socket_connect_timeout": time_to_connect}
+    )
 
 
 class Connections:
@@ -235,7 +221,7 @@ class AsyncConnections:
 
     def __init__(self, servers: Servers) -> None:
         self._servers = servers
-        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop] = WeakKeyDictionary()
+        self._loops: dict[asyncio.AbstractEventLoop, _Loop] = {}
 
     async def exchange(self, node: Node, packed: bytes, replies: int, until: float) -> Any:
         """Send commands and read the replies: see :meth:`Connections.exchange`."""
@@ -245,10 +231,7 @@ class AsyncConnections:
             raise TimeoutError("the deadline has passed") from None
 
     async def _exchange(self, node: Node, packed: bytes, replies: int) -> Any:
-        running = asyncio.get_running_loop()
-        loop = self._loops.get(running)
-        if loop is None:
-            loop = self._loops[running] = _Loop()
+        loop = self._loops.get(asyncio.get_running_loop()) or self._begin()
         idle = loop.idle.setdefault(node, [])
         async with loop.turns:
             connection = _pop(idle)
@@ -266,6 +249,13 @@ class AsyncConnections:
                 raise
             idle.append(connection)
             return answer
+
+    def _begin(self) -> _Loop:
+        for loop in list(self._loops):
+            if loop.is_closed():
+                # Nothing can be done any more about the connections it left open.
+                self._loops.pop(loop, None)
+        return self._loops.setdefault(asyncio.get_running_loop(), _Loop())
 
     async def close(self) -> None:
         """Close the idle connections of this event loop."""
@@ -287,6 +277,8 @@ async def _exchange_async(connection: Any, packed: bytes, replies: int) -> Any:
 
 async def _close_async(connection: Any, idle: list[Any]) -> None:
     while connection is not None:
-        # Not waiting for the other side, which may never answer.
+        if connection._writer is not None:
+            # TLS would take leave first, for up to 30 s if the other side is frozen.
+            connection._writer.transport.abort()
         await connection.disconnect(nowait=True)
         connection = _pop(idle)

@@ -48,6 +48,9 @@ class Endpoint(NamedTuple):
     #: What the class takes, without times and retries.
     settings: Mapping[str, Any]
 
+    def __repr__(self) -> str:
+        return "Endpoint(...)"  # there may be a password in it
+
 
 class Sentinels(NamedTuple):
     """Who knows where the master is."""
@@ -176,7 +179,7 @@ class Servers:
         if not policy:
             warnings.warn(
                 f"{which} does not tell its maxmemory-policy. Make sure that it is noeviction, because an "
-                "evicted claim is a payment handled twice; then let the store run INFO, or filter this warning",
+                "evicted claim is a payment handled twice; then let the store run INFO, or filter this",
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -208,6 +211,8 @@ class Trip:
     _locating = False
     _asking = False
     _turns = 0
+    #: What went wrong before, if time ran out over it.
+    _before = ""
 
     def __init__(self, servers: Servers, ask: Ask) -> None:
         self._servers = servers
@@ -261,7 +266,8 @@ class Trip:
         else:
             self._servers.lost(self.node)
             if not self._servers.may_pass(error):
-                raise StoreUnavailable(_said(error)) from error
+                raise StoreUnavailable(_said(error) + self._before) from error
+            self._before = f" ({_said(error)})"
             self._locating = self._asking = False
             self._set_out()
         pause = min(_FIRST_PAUSE * 2**self._turns, _LONGEST_PAUSE) if self._turns else 0.0

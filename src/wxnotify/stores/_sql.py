@@ -13,7 +13,7 @@ without comparing again: between a look and a change another delivery may come.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from datetime import datetime, timezone
 from typing import Any, Final, Literal, NamedTuple, TypeVar
 
@@ -69,18 +69,6 @@ def run(steps: Steps[_Result], execute: Callable[[Ask], Any]) -> _Result:
             result: _Result = stop.value
             return result
         answer = execute(asked)
-
-
-async def run_async(steps: Steps[_Result], execute: Callable[[Ask], Awaitable[Any]]) -> _Result:
-    """Drive *steps* to their end on an event loop; *execute* gives each answer."""
-    answer: Any = None
-    while True:
-        try:
-            asked = steps.send(answer)
-        except StopIteration as stop:
-            result: _Result = stop.value
-            return result
-        answer = await execute(asked)
 
 
 class Cursor(NamedTuple):

@@ -97,7 +97,8 @@ class Connections:
         # neither used nor closed: to close it would end the parent's session.
         self._lenders: MutableMapping[Any, _Lender] = {}
         weakref.finalize(self, _close_all, self._lenders)
-        if database.is_sqlite:
+        if database.is_sqlite and not database.dialect.is_async:
+            # What a loop opened is closed on that loop, and not before a fork somewhere else.
             _ON_FILES.add(self)
 
     def run(self, verb: _Verb[_Result], if_held: _Verb[_Result | None] | None = None) -> _Result:
@@ -174,8 +175,6 @@ class Connections:
     def _new(self, lender: _Lender, until: float) -> Connection:
         try:
             return Connection(self._database, self._connect(lender, until))
-        except NotifyError:
-            raise
         except Exception as error:
             if classify(error) in (Trouble.AGAIN, Trouble.LATE, Trouble.BUSY):
                 raise
@@ -231,15 +230,15 @@ class AsyncConnections(Connections):
     async def run_async(self, verb: _Verb[_Result], if_held: _Verb[_Result | None] | None = None) -> _Result:
         """See :meth:`Connections.run`."""
         task = self._start(self.run, verb, if_held)
-        try:
-            # Not wait_for, which would wait for the end of what it cancels; with
-            # some drivers that takes seconds.
-            done, _ = await asyncio.wait({task}, timeout=self._database.timeout)
-        finally:
-            if not task.done():
-                task.cancel()
-        if not done:
+        # A caller that is cancelled meanwhile leaves it to end by itself, so that the
+        # connection is kept.
+        give_up = asyncio.get_running_loop().call_later(self._database.timeout, task.cancel)
+        # Not wait_for, which would wait for the end of what it cancels; with some
+        # drivers that takes seconds.
+        done, _ = await asyncio.wait({task}, timeout=self._database.timeout)
+        if not done or task.cancelled():
             raise StoreUnavailable("the database: no answer in time")
+        give_up.cancel()
         result: _Result = task.result()
         return result
 

@@ -210,14 +210,15 @@ def create_tables(database: Database) -> None:
         StoreUnavailable: If the database cannot be reached, or does not allow it.
     """
     metadata = database.tables.claims.metadata
-    for more in (2, 1, 0):
+    tries = 3
+    while True:
         try:
-            metadata.create_all(database.engine, tables=list(database.tables))
-            return
+            return metadata.create_all(database.engine, tables=list(database.tables))
         except Exception as error:
             # Another process may have been faster than the look, with either
             # table; then the next look finds it.
-            if not more:
+            tries -= 1
+            if not tries:
                 raise StoreUnavailable(f"the tables cannot be made: {describe(error)}") from error
 
 

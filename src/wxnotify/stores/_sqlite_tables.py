@@ -1,4 +1,4 @@
-"""The tables of a :class:`~wxnotify.stores.sqlite.SQLiteStore`; the statements on them are in ``_sql_statements.py``."""
+"""The tables of a :class:`~wxnotify.stores.sqlite.SQLiteStore`; what is asked of them is in ``_sql.py``."""
 
 from __future__ import annotations
 

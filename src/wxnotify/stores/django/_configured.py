@@ -23,8 +23,10 @@ from django.apps import apps
 from django.conf import settings
 from django.utils.module_loading import import_string
 
-from ... import Receiver, parse, verify
-from ...errors import NotifyError
+from ..._receiver import Receiver
+from ..._signature import verify
+from ..._wire import parse
+from ...errors import ConfigurationError, NotifyError
 from ...testing import notification
 from .store import DjangoStore
 
@@ -53,7 +55,7 @@ def named_receiver() -> Receiver | None:
     Raises:
         ImportError: If there is no such name.
 
-        TypeError: If it is no receiver, nor a function that gives one.
+        ConfigurationError: If it is no receiver, nor a function that gives one.
 
         Exception: What its module raised.
     """
@@ -64,7 +66,7 @@ def named_receiver() -> Receiver | None:
     if not isinstance(found, Receiver) and callable(found):
         found = found()
     if not isinstance(found, Receiver):
-        raise TypeError(f"is a {type(found).__name__}, not a Receiver or a function that gives one")
+        raise ConfigurationError(f"{type(found).__name__} is no Receiver, nor a function that gives one")
     return found
 
 
@@ -79,7 +81,7 @@ def named_models() -> Iterator[tuple[str, Any]]:
 
 def said(error: BaseException) -> str:
     """Say what went wrong in somebody's module, without what may be a secret."""
-    if isinstance(error, (NotifyError, ImportError, TypeError)):
+    if isinstance(error, (NotifyError, ImportError)):
         return f"{type(error).__name__}: {error}"
     return type(error).__name__
 

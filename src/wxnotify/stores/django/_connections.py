@@ -39,6 +39,8 @@ _Result = TypeVar("_Result")
 
 #: How many attempts to connect may hang at once, in the whole process.
 _connecting: Final = Calls(limit=16)
+#: Seconds between two looks whether there is room for another.
+_TURN: Final = 0.01
 
 
 class Alias:
@@ -217,11 +219,19 @@ class _Socket:
         connect = connection.get_new_connection
 
         def connect_in_time(parameters: object) -> Any:
-            made = _connecting.call(
-                partial(connect, parameters),
-                seconds=until - time.monotonic(),
-                discard=partial(_discard, connection),
-            )
+            while True:
+                try:
+                    made = _connecting.call(
+                        partial(connect, parameters),
+                        seconds=until - time.monotonic(),
+                        discard=partial(_discard, connection),
+                    )
+                    break
+                except TimeoutError:
+                    # Before the deadline, it only means that many threads connect at once.
+                    if time.monotonic() + _TURN >= until:
+                        raise
+                time.sleep(_TURN)
             self._watch(made, until)
             return made
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from ...errors import ConfigurationError
+from .orphans import end_with_parent
 from .servers import end_of
 
 _SECONDS_TO_START: Final = 60.0
@@ -132,6 +133,7 @@ class PrivateServer:
                 group=group,
                 extra_groups=None if user is None else [],
                 start_new_session=True,  # out of reach of Ctrl-C
+                preexec_fn=end_with_parent,
             )
 
 

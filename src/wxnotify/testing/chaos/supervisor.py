@@ -197,14 +197,17 @@ class Supervisor:
             self.failures.append(f"process {process.number} ended with status {status}")
 
     def _start(self, slot: int) -> None:
-        self._tally.armed[slot] = self._tally.died_at[slot] = 0
+        self._tally.armed[slot] = self._tally.died_at[slot] = self._tally.stoppable[slot] = 0
         self._started += 1
+        worker = Worker(
+            self._ground, self._plan, self._tally, slot=slot, process=self._started, parent=os.getpid()
+        )
         pid = fork()
         if pid:
             self._processes[slot] = _Process(pid, self._started)
             return
         os.dup2(self._errors, 2)
-        Worker(self._ground, self._plan, self._tally, slot, self._started).run()
+        worker.run()
 
     def _let_them_leave(self) -> None:
         for process in self._processes.values():
@@ -237,6 +240,8 @@ class Supervisor:
     def _doom(self, what: Literal["kill", "stop"], now: float) -> None:
         # Not those that are stopped: they are to go on, and find that they were taken over.
         free = [slot for slot, one in self._processes.items() if not one.doom and one.continue_at is None]
+        if what == "stop":
+            free = [slot for slot in free if self._tally.stoppable[slot]]
         if not free:
             return
         everybody = what == "kill" and self._rng.random() < _EVERYBODY

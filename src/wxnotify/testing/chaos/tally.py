@@ -66,6 +66,8 @@ class Tally:
         self.not_before = _shared(keys * 8).cast("d")
         #: One byte a slot: the point at which its process is to die or stop, 0 for none.
         self.armed = _shared(slots)
+        #: One byte a slot: 1 once its process is one that can be stopped.
+        self.stoppable = _shared(slots)
         #: One byte a slot: the point at which its process died, 0 if elsewhere.
         self.died_at = _shared(slots)
         self.keys = keys

@@ -14,7 +14,6 @@ import asyncio
 import logging
 import os
 import random
-import signal
 import sys
 import threading
 import time
@@ -22,6 +21,7 @@ import traceback
 from typing import Final, NoReturn
 
 from ... import Receiver, Reply, build_reply
+from .orphans import end_with_parent, wake_orphans
 from .plan import Plan
 from .points import Delivery, current
 from .shop import Ground, body_of, open_shop
@@ -54,18 +54,24 @@ class Worker:
         slot: Its place in that.
 
         process: Its own number.
+
+        parent: The supervisor's process id, which may be dead by the time this one runs.
     """
 
-    def __init__(self, ground: Ground, plan: Plan, tally: Tally, slot: int, process: int) -> None:
+    def __init__(
+        self, ground: Ground, plan: Plan, tally: Tally, *, slot: int, process: int, parent: int
+    ) -> None:
         self._ground = ground
         self._plan = plan
         self._tally = tally
         self._slot = slot
         self._process = process
-        self._parent = os.getppid()
+        self._parent = parent
 
     def run(self) -> NoReturn:
         """Deliver until the end, and end the process; to be called right after the fork."""
+        end_with_parent()
+        self._tally.stoppable[self._slot] = 1  # before that, it could outlive the supervisor
         logging.getLogger("wxnotify").disabled = True
         code = 1
         try:
@@ -178,8 +184,7 @@ class Worker:
     def _over(self) -> bool:
         if os.getppid() == self._parent:
             return self._tally.calm == 2
-        # The supervisor is gone, and with it whoever would let those go on that are stopped.
-        os.killpg(0, signal.SIGCONT)
+        wake_orphans()  # the supervisor is gone
         return True
 
     def _rng(self, thread: int) -> random.Random:
