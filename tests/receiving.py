@@ -120,12 +120,8 @@ class FaultyStore(MemoryStore):
             getattr(super(), verb)(*arguments, **named)
         raise faults.pop(0)
 
-    def claim(
-        self, key: str, *, fingerprint: bytes, owner: bytes, lease: float, order_no: str = ""
-    ) -> Claim:
-        return self._call(
-            "claim", key, fingerprint=fingerprint, owner=owner, lease=lease, order_no=order_no
-        )
+    def claim(self, key: str, *, fingerprint: bytes, owner: bytes, lease: float, order_no: str = "") -> Claim:
+        return self._call("claim", key, fingerprint=fingerprint, owner=owner, lease=lease, order_no=order_no)
 
     def complete(self, claim: Claim, *, retain: float) -> CompleteOutcome:
         return self._call("complete", claim, retain=retain)

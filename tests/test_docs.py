@@ -140,7 +140,7 @@ def test_paths_that_are_named_exist(document: Path) -> None:
     readers_own = set(re.findall(r"^# (\w+\.py)$", text(document) + text(README), re.MULTILINE))
     for code in CODE.findall(prose(document)):
         for path in code.split():
-            # On purpose: `_file.py` and `file.py` stand for any such file, and `manage.py` is a Django project's.
+            # On purpose: `_file.py` and `file.py` stand for any such file; `manage.py` is a Django project's.
             if not PATH.fullmatch(path) or path in readers_own | {"_file.py", "file.py", "manage.py"}:
                 continue
             assert any((place / path).exists() for place in PLACES), path

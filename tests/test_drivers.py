@@ -461,7 +461,7 @@ def test_work_that_is_itself_cancelled_ends_in_the_cancellation() -> None:
         asyncio.run(cancelled())
 
 
-def test_what_a_thread_raises_comes_out_ofin_thread(threads: ThreadPoolExecutor) -> None:
+def test_what_a_thread_raises_comes_out_of_in_thread(threads: ThreadPoolExecutor) -> None:
     def cancel() -> None:
         raise asyncio.CancelledError
 
@@ -469,9 +469,9 @@ def test_what_a_thread_raises_comes_out_ofin_thread(threads: ThreadPoolExecutor)
         raise StoreUnavailable
 
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(in_thread(cancel, threads))
+        asyncio.run(in_thread(cancel, threads, None))
     with pytest.raises(StoreUnavailable):
-        asyncio.run(in_thread(fail, threads))
+        asyncio.run(in_thread(fail, threads, None))
 
 
 def test_a_pause_on_the_loop_can_be_cancelled_before_anything_is_claimed(

@@ -10,10 +10,9 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,28 +25,12 @@ from wxnotify.stores.sqlalchemy import SQLAlchemyStore
 from wxnotify.testing import notification, payment
 
 from .inbox_engines import celery_shop, procrastinate_shop
+from .inbox_engines.processes import environment, kill, wait_until
 from .receiving import SUCCESS, Orders
 from .servers import RABBITMQ, REDIS, postgresql_database
 
 HERE = Path(__file__).with_name("inbox_engines")
 REF = payment().key
-#: Seconds until a machine that has a lot to do has surely done it.
-PATIENCE = 40.0
-
-
-def wait_until(condition: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
-    """Wait for another process."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
-
-
-def kill(process: subprocess.Popen[bytes]) -> None:
-    """Send SIGKILL to a worker and its pool; at a test's end too, which then need not wait."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 # --- Celery -----------------------------------------------------------------------------------
@@ -74,7 +57,7 @@ class CeleryShop:
                     f"--hostname={uuid.uuid4().hex[:8]}@%h",
                 ],
                 cwd=HERE,
-                env={**os.environ, "WXNOTIFY_SHOP": json.dumps(self.place)},
+                env=environment(WXNOTIFY_SHOP=json.dumps(self.place)),
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -91,11 +74,11 @@ class CeleryShop:
 
     def wait_for(self, code: str, count: int = 1) -> None:
         """Wait for the so-manieth event with this code, in any process."""
-        wait_until(lambda: self.events.count(code) >= count, f"{count} {code} in {self.events}")
+        wait_until(lambda: self.events.count(code) >= count, lambda: f"{count} {code} in {self.events}")
 
     def halted(self) -> int:
         """Wait until the handler has changed the order, and not yet committed; the process it is in."""
-        wait_until(lambda: self.place.halted.exists() and self.place.halted.read_text(), "halted")
+        wait_until(lambda: self.place.halted.exists() and self.place.halted.read_text(), lambda: "halted")
         return int(self.place.halted.read_text())
 
     @property
@@ -105,7 +88,7 @@ class CeleryShop:
 
     def wait_until_removed(self) -> None:
         """Wait for what comes after the event."""
-        wait_until(lambda: not self.waiting, "removed from the inbox")
+        wait_until(lambda: not self.waiting, lambda: "removed from the inbox")
 
 
 @pytest.fixture(params=[RABBITMQ, REDIS], ids=["rabbitmq", "redis"])
@@ -165,7 +148,7 @@ def test_celery_is_killed_in_the_middle_of_the_work(shop: CeleryShop) -> None:
         swept = 0
     else:
         # Redis keeps what was not acknowledged for its visibility timeout, an hour: the sweeper is faster.
-        wait_until(lambda: shop.receiver._setup.store.due(1), "due")
+        wait_until(lambda: shop.receiver._setup.store.due(1), lambda: "due")
         swept = shop.receiver.sweep()
     with shop.worker():
         shop.wait_for("handled")
@@ -275,7 +258,7 @@ class ProcrastinateShop:
             process = subprocess.Popen(
                 [sys.executable, "-m", "procrastinate", "-a", "procrastinate_shop.app", "worker"],
                 cwd=HERE,
-                env={**os.environ, "WXNOTIFY_SHOP": json.dumps(self.place)},
+                env=environment(WXNOTIFY_SHOP=json.dumps(self.place)),
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -346,7 +329,7 @@ def test_a_transaction_that_is_rolled_back_queues_no_job(postgresql: Procrastina
 def test_procrastinate_works_what_was_queued_once(postgresql: ProcrastinateShop) -> None:
     with postgresql.worker():
         assert postgresql.deliver()
-        wait_until(lambda: postgresql.jobs == ["succeeded"], "worked")
+        wait_until(lambda: postgresql.jobs == ["succeeded"], lambda: "worked")
     assert postgresql.events == ["queued", "handled"]
     assert postgresql.shipped == 1
     assert not postgresql.waiting
@@ -356,7 +339,7 @@ def test_procrastinate_is_killed_in_the_middle_of_the_work(postgresql: Procrasti
     assert postgresql.deliver()
     postgresql.place.halt.touch()
     with postgresql.worker() as worker:
-        wait_until(postgresql.place.halted.exists, "begun")
+        wait_until(postgresql.place.halted.exists, lambda: "begun")
         kill(worker)
     assert postgresql.shipped == 0
     assert postgresql.jobs == ["doing"]
@@ -365,6 +348,6 @@ def test_procrastinate_is_killed_in_the_middle_of_the_work(postgresql: Procrasti
     with postgresql.shop.app.open():
         postgresql.shop.app.configure_task("sweep").defer()
     with postgresql.worker():
-        wait_until(lambda: postgresql.jobs == ["doing", "succeeded"], "worked")
+        wait_until(lambda: postgresql.jobs == ["doing", "succeeded"], lambda: "worked")
     assert postgresql.shipped == 1
     assert not postgresql.waiting

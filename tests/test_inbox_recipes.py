@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import sqlite3
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,13 +17,12 @@ import pytest
 
 from wxnotify.testing import payment
 
+from .inbox_engines.processes import PATIENCE, environment, kill, wait_until
 from .servers import RABBITMQ, REDIS, postgresql_database
 
 ROOT = Path(__file__).parent.parent
 NAMED = re.compile(r"```python\n(# (\w+\.py)\n.*?)```", re.DOTALL)
 PAID = [(payment().transaction_id,)]
-#: Seconds until a machine that has a lot to do has surely done it.
-PATIENCE = 40.0
 
 DELIVER = "from {engine}_shop import receiver; from wxnotify.testing import notification; "
 BLOCKING = DELIVER + "print(receiver.receive(notification()).status, receiver.sweep())"
@@ -136,7 +132,12 @@ class Kitchen:
         """Run Python in a process of its own."""
         code = code.replace("{engine}", self.recipe.engine)
         done = subprocess.run(
-            [sys.executable, "-c", code], cwd=self.directory, capture_output=True, text=True, check=False
+            [sys.executable, "-c", code],
+            cwd=self.directory,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
@@ -150,6 +151,10 @@ class Kitchen:
         with closing(sqlite3.connect(self.directory / "shop.db", timeout=20)) as sqlite, sqlite:
             return sqlite.execute(statement).fetchall()
 
+    def log(self) -> str:
+        """Read what the worker said."""
+        return (self.directory / "worker.log").read_text()
+
     @contextmanager
     def worker(self) -> Iterator[None]:
         """Run the worker."""
@@ -157,7 +162,7 @@ class Kitchen:
             process = subprocess.Popen(
                 [sys.executable, "-m", *map(self._here, self.recipe.worker)],
                 cwd=self.directory,
-                env={**os.environ, "PYTHONPATH": str(self.directory)},
+                env=environment(PYTHONPATH=str(self.directory)),
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -167,9 +172,7 @@ class Kitchen:
                 if "--burst" in self.recipe.worker:
                     process.wait(PATIENCE)  # it ends when there is nothing left
             finally:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+                kill(process)
 
 
 @pytest.fixture(params=RECIPES, ids=[recipe.engine for recipe in RECIPES])
@@ -184,9 +187,6 @@ def test_a_recipe_works_what_it_queued_and_swept_once(kitchen: Kitchen) -> None:
     assert kitchen.run(kitchen.recipe.sweep) == "1"
     assert kitchen.asked("SELECT transaction_id FROM orders") == [(None,)]
     with kitchen.worker():
-        deadline = time.monotonic() + PATIENCE
-        while kitchen.asked("SELECT count(*) FROM wxnotify_inbox") != [(0,)]:
-            assert time.monotonic() < deadline, (kitchen.directory / "worker.log").read_text()
-            time.sleep(0.1)
+        wait_until(lambda: kitchen.asked("SELECT count(*) FROM wxnotify_inbox") == [(0,)], kitchen.log)
     assert kitchen.asked("SELECT transaction_id FROM orders") == PAID
     assert kitchen.run(kitchen.recipe.sweep) == "0"

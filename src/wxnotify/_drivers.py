@@ -83,9 +83,8 @@ async def run_in_threads(flow: Flow, setup: Setup, executor: Executor) -> Settle
     import asyncio
 
     owner = os.urandom(16)
-    while isinstance(
-        reached := await in_thread(partial(_advance, flow, setup, owner, contained), executor), Sleep
-    ):
+    advance = partial(_advance, flow, setup, owner, contained)
+    while isinstance(reached := await in_thread(advance, executor, setup.store), Sleep):
         await asyncio.sleep(reached.seconds)
     return reached
 
@@ -135,7 +134,7 @@ async def run_async(flow: Flow, setup: Setup, executor: Executor) -> Settled:
                 continue
             job = _job(command, setup, owner)
             if not is_async(job.func):
-                answer = await in_thread(partial(contained, job), executor)
+                answer = await in_thread(partial(contained, job), executor, setup.store)
             elif isinstance(command, (Complete, Release)):
                 answer = await _told(job)
             else:
@@ -144,12 +143,18 @@ async def run_async(flow: Flow, setup: Setup, executor: Executor) -> Settled:
             raised = error
 
 
-async def in_thread(job: Callable[[], _Result], executor: Executor) -> _Result:
-    """Run *job* in a thread of *executor*, to its end even if this task is cancelled meanwhile."""
+async def in_thread(job: Callable[[], _Result], executor: Executor, store: Any) -> _Result:
+    """
+    Run *job* in a thread of *executor*, to its end even if this task is cancelled meanwhile.
+
+    A *store* that keeps something by thread, as Django does its connections, has
+    an ``in_thread`` of its own that *job* is run by.
+    """
     import asyncio
 
+    tended = partial(getattr(store, "in_thread", _plainly), job)
     context = copy_context()  # a request's own context variables go with it
-    return await _to_the_end(asyncio.get_running_loop().run_in_executor(executor, context.run, job))
+    return await _to_the_end(asyncio.get_running_loop().run_in_executor(executor, context.run, tended))
 
 
 def _plainly(job: Callable[[], _Result]) -> _Result:

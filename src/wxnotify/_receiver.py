@@ -142,12 +142,11 @@ class Receiver:
             raise ConfigurationError("wait is a number of seconds, less than the 5 s WeChat Pay waits")
         if threads < 1:
             raise ConfigurationError("threads is at least 1")
-        if retain is None:
-            retain = getattr(store, "retain_seconds", RETAIN_SECONDS)
+        kept = getattr(store, "retain_seconds", RETAIN_SECONDS) if retain is None else retain
         self._ring = Ring(merchants)
         self._waived = expect is WAIVE_EXPECTATION
         self._setup = Setup(
-            store, _nothing if self._waived else expect, {}, check_lease(lease), check_retain(retain)
+            store, _nothing if self._waived else expect, {}, check_lease(lease), check_retain(kept)
         )
         self._async = is_async(store.claim) or is_async(expect)
         self._reporter = Reporter(on_event, clock)
@@ -333,7 +332,8 @@ class Receiver:
         """Do the work as :meth:`work` does, on an event loop, as :meth:`receive_async` does."""
         if self._async:
             return await self._kept(self._bench().work_async(ref))
-        return await self._kept(in_thread(partial(contained, partial(self.work, ref)), self._threads()))
+        work = partial(contained, partial(self.work, ref))
+        return await self._kept(in_thread(work, self._threads(), self._setup.store))
 
     def sweep(self, limit: int = 100) -> int:
         """
@@ -450,7 +450,8 @@ class Receiver:
         if self._async:
             return self._reporter.settled(payment, await run_async(flow, self._setup, threads), started)
         settled = await run_in_threads(flow, self._setup, threads)
-        return await in_thread(partial(self._reporter.settled, payment, settled, started), threads)
+        report = partial(self._reporter.settled, payment, settled, started)
+        return await in_thread(report, threads, self._setup.store)
 
     async def _kept(self, work: Coroutine[Any, Any, _Result]) -> _Result:
         # Work that has begun goes on when the caller is cancelled; the set keeps

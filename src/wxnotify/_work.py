@@ -153,7 +153,7 @@ class Bench:
     async def _either(self, function: Callable[..., Any], *arguments: Any) -> Any:
         if is_async(function):
             return await function(*arguments)
-        return await in_thread(partial(function, *arguments), self._threads())
+        return await in_thread(partial(function, *arguments), self._threads(), self._setup.store)
 
 
 def _queued(ref: str, stored: bytes | None) -> Payment | None:

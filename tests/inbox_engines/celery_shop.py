@@ -61,7 +61,7 @@ class Place(NamedTuple):
 
 def open_shop(place: Place) -> tuple[Celery, Receiver, Any]:
     """Give the Celery application, the receiver and the task."""
-    app = Celery("shop", broker=place.broker)
+    app = Celery("shop", broker=place.broker, fixups=[])  # no Django, though other tests set it up
     options: dict[str, Any] = {}
     if place.broker.startswith("redis"):
         options = {"socket_timeout": 1, "socket_connect_timeout": 1, "global_keyprefix": place.queue}

@@ -27,7 +27,7 @@ from ..django_shop.proxy import Proxy
 
 KEEP = 3 * 86_400.0
 #: What the promise is, and what a loaded machine may add.
-TIMEOUT, LATE = 0.6, 0.7
+TIMEOUT, LATE = 0.6, 1.4
 _owners = itertools.count(1)
 
 

@@ -113,6 +113,25 @@ def test_a_cluster_keeps_each_claim_where_it_belongs(cluster, clustered):
     assert len({cluster.holder(clustered.prefix + key).port for key in keys}) == 3
 
 
+def test_a_redirection_is_remembered(cluster, clustered):
+    def redirections() -> int:
+        count = 0
+        for node in cluster.nodes:
+            with node.client() as client:
+                count += client.info("errorstats").get("errorstat_MOVED", {"count": 0})["count"]
+        return count
+
+    keys = [f"key {number}" for number in range(30)]
+    before = redirections()
+    for key in keys:
+        new_claim(clustered, key)
+    once = redirections()
+    assert before < once <= before + 30
+    for key in keys:
+        new_claim(clustered, key)
+    assert redirections() == once
+
+
 def test_time_moves_in_a_cluster_too(cluster, clustered):
     with redis.RedisCluster(host="127.0.0.1", port=cluster.nodes[0].port) as client:
         for key in ("a", "b", "c", "d"):
@@ -134,7 +153,7 @@ def _move(cluster: Cluster, store: Subject, key: str) -> None:
     stale = new_claim(store, key)
     with source.client() as old, target.client() as new:
         slot = old.execute_command("CLUSTER", "KEYSLOT", name)
-        old_id, new_id = old.execute_command("CLUSTER", "MYID"), new.execute_command("CLUSTER", "MYID")
+        old_id, new_id = _id(old), _id(new)
         new.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", old_id)
         old.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", new_id)
         assert new_claim(store, key).outcome is ClaimOutcome.IN_PROGRESS  # it is still there
@@ -153,6 +172,11 @@ def _move(cluster: Cluster, store: Subject, key: str) -> None:
     eventually(lambda: cluster.holder(name) is target)
 
 
+def _id(client: redis.Redis) -> bytes:
+    """Give a node's name."""
+    return client.execute_command("CLUSTER", "MYID")
+
+
 def test_a_record_that_moves_while_records_are_read_is_given_once(cluster, clustered):
     first, *_, last = cluster.nodes
     key = next(key for key in map(str, range(100)) if cluster.holder(clustered.prefix + key) is first)
@@ -162,7 +186,7 @@ def test_a_record_that_moves_while_records_are_read_is_given_once(cluster, clust
     name = clustered.prefix + key
     with first.client() as old, last.client() as new:
         slot = old.execute_command("CLUSTER", "KEYSLOT", name)
-        old_id, new_id = old.execute_command("CLUSTER", "MYID"), new.execute_command("CLUSTER", "MYID")
+        old_id, new_id = _id(old), _id(new)
         new.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", old_id)
         old.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", new_id)
         old.execute_command("MIGRATE", "127.0.0.1", last.port, name, 0, 5_000)
@@ -179,14 +203,22 @@ def test_a_master_that_is_down_takes_only_its_own_claims_along(cluster, clustere
     gone = [key for key in keys if key not in there]
     assert there
     assert gone
-    for key in keys[:6]:
+    for key in keys:
         new_claim(clustered, key)
     lost.stop()
     try:
         for key in there:
-            assert new_claim(clustered, key).outcome in (ClaimOutcome.ACQUIRED, ClaimOutcome.IN_PROGRESS)
+            assert new_claim(clustered, key).outcome is ClaimOutcome.IN_PROGRESS
         with unavailable(DOWN + "|CLUSTERDOWN"):
             new_claim(clustered, gone[0])
+        # As a replica would, another one takes the slot over.
+        heir, other = cluster.nodes[1:]
+        with heir.client() as one, other.client() as two:
+            slot, node = one.execute_command("CLUSTER", "KEYSLOT", clustered.prefix + gone[0]), _id(one)
+            for client in (one, two):
+                client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", node)
+            one.execute_command("CLUSTER", "BUMPEPOCH")
+        assert new_claim(clustered, gone[0])[2:] == (ClaimOutcome.ACQUIRED, 1, 1)
     finally:
         lost.start()
     # It holds back for some seconds, until it is sure of the others.

@@ -244,6 +244,17 @@ def test_a_slow_server_is_given_no_time_for_each_reply(shared, proxy, open_store
     eventually(lambda: store.find("-") is None)
 
 
+def test_an_address_that_now_stands_for_another_server_is_connected_to_again(start, open_store):
+    # As a managed service's does after a failover, whose old master goes on as a replica.
+    master, replica = start(), start("--replicaof", "127.0.0.1 1")
+    with Proxy(("127.0.0.1", replica.port)) as proxy:
+        store = open_store(f"redis://{proxy.host}:{proxy.port}")
+        with unavailable("read-only replica"):
+            new_claim(store)
+        proxy._target = ("127.0.0.1", master.port)
+        assert new_claim(store).outcome is ClaimOutcome.ACQUIRED
+
+
 @contextmanager
 def server_that(answers: Callable[[socket.socket], object]) -> Iterator[str]:
     """Listen as a Redis server does, and let *answers* do what one does not; give the URL."""
@@ -323,6 +334,7 @@ def test_a_wrong_password_is_not_tried_again_and_not_told(start, open_store):
     with unavailable("WRONGPASS|invalid", within=1.0) as refusal:
         new_claim(store)
     assert "wrong-one" not in str(refusal.value)
+    assert "wrong-one" not in repr(vars(store.store._servers))
 
 
 # --- acknowledgements that are lost --------------------------------------------------------

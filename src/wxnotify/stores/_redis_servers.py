@@ -211,8 +211,8 @@ class Trip:
     _locating = False
     _asking = False
     _turns = 0
-    #: What went wrong before, if time ran out over it.
-    _before = ""
+    #: What went wrong last, and passed.
+    _trouble = ""
 
     def __init__(self, servers: Servers, ask: Ask) -> None:
         self._servers = servers
@@ -266,15 +266,23 @@ class Trip:
         else:
             self._servers.lost(self.node)
             if not self._servers.may_pass(error):
-                raise StoreUnavailable(_said(error) + self._before) from error
-            self._before = f" ({_said(error)})"
+                raise self._unavailable(error) from error
+            self._trouble = _said(error)
             self._locating = self._asking = False
             self._set_out()
         pause = min(_FIRST_PAUSE * 2**self._turns, _LONGEST_PAUSE) if self._turns else 0.0
         self._turns += 1
         if monotonic() + pause + _LEAST_LEFT > until:
-            raise StoreUnavailable(_said(error)) from error
+            raise self._unavailable(error) from error
         return pause
+
+    def _unavailable(self, error: Exception) -> StoreUnavailable:
+        if _redirects(error) and not self._servers.cluster:
+            said = "this Redis server is one of a cluster; give the store a RedisCluster"
+        else:
+            said = _said(error)
+        # Time may run out over something else than what took it.
+        return StoreUnavailable(said if self._trouble in ("", said) else f"{said}; {self._trouble}")
 
 
 def _redirects(error: Exception) -> TypeGuard[Refusal]:
@@ -286,7 +294,5 @@ def _said(error: Exception) -> str:
         return "Redis did not answer in time"
     if isinstance(error, Refusal) and error.code == "READONLY":
         return "this Redis server is a read-only replica; give the store the master"
-    if _redirects(error):
-        return "this Redis server is one of a cluster; give the store a RedisCluster"
     # Of a command it does not know, a server shows the arguments; that may be AUTH.
     return f"Redis: {error}".split(", with args beginning with")[0]

@@ -23,6 +23,7 @@ from enum import Enum
 from typing import Any, Final, NamedTuple, TypeVar
 
 from ..errors import ConfigurationError, NotifyError, StoreUnavailable
+from . import _sqlite_waiting
 from ._sql import Steps
 
 _Result = TypeVar("_Result")
@@ -174,11 +175,6 @@ _CLAIMING: Final = 0.75
 LOCK_WAIT: Final = 0.6
 
 
-def file_pause() -> float:
-    """Give the seconds until the next try for a SQLite file's lock; see ``_sqlite_connections.py``."""
-    return random.uniform(0.0002, 0.003)  # noqa: S311 - jitter, not a secret
-
-
 def file_locked(timeout: float) -> StoreUnavailable:
     """Make the error for a SQLite file that stayed locked so long."""
     return StoreUnavailable(
@@ -223,7 +219,9 @@ def attempts(
             raised, trouble = error, classify(error)
         if trouble not in (Trouble.AGAIN, Trouble.GONE, Trouble.BUSY):
             break
-        pause = file_pause() if trouble is Trouble.BUSY else random.uniform(0.002, 0.03)  # noqa: S311
+        pause = random.uniform(0.002, 0.03)  # noqa: S311 - jitter, not a secret
+        if trouble is Trouble.BUSY:
+            pause = _sqlite_waiting.pause(time.monotonic() - began)
         if time.monotonic() + pause >= until:
             break
         yield Pause(pause)

@@ -17,7 +17,8 @@ from typing import Any, Final
 from sqlalchemy import URL, Connection, Dialect
 
 from ..errors import ConfigurationError
-from ._sql_errors import Trouble, classify, file_locked, file_pause
+from ._sql_errors import Trouble, classify, file_locked
+from ._sqlite_waiting import pause
 
 #: The first SQLite without the WAL-reset bug, https://sqlite.org/wal.html#walresetbug
 _WAL_SAFE_SINCE: Final = (3, 51, 3)
@@ -70,7 +71,7 @@ def begin_immediate(
     Raises:
         StoreUnavailable: If the file stayed locked.
     """
-    deadline = time.monotonic() + timeout
+    began = time.monotonic()
     # On the driver's connection, because SQLAlchemy's would begin.
     ((busy_timeout,),) = _pragma(connection, "busy_timeout")
     _pragma(connection, "busy_timeout = 0")
@@ -81,9 +82,10 @@ def begin_immediate(
             except Exception as error:  # also one of the caller's listener, as it is
                 if classify(error) is not Trouble.BUSY:
                     raise
-                if time.monotonic() >= deadline:
+                waited = time.monotonic() - began
+                if waited >= timeout:
                     raise file_locked(timeout) from error
-            sleep(file_pause())
+            sleep(pause(waited))
     finally:
         _pragma(connection, f"busy_timeout = {int(busy_timeout)}")
 
@@ -126,7 +128,7 @@ def check_transaction(connection: Connection) -> None:
     if _ask(connection, "PRAGMA main.journal_mode")[0][0] in ("memory", "off"):
         raise ConfigurationError(
             "bind: without a journal on disk a crash leaves half a transaction; execute "
-            "PRAGMA journal_mode = TRUNCATE on the connection before the transaction"
+            "PRAGMA journal_mode = PERSIST on the connection before the transaction"
         )
 
 

@@ -109,7 +109,7 @@ class SQLiteBound:
         if journal in (b"memory", b"off"):
             raise ConfigurationError(
                 "bind: without a journal on disk a crash leaves half a transaction; execute "
-                "PRAGMA journal_mode = TRUNCATE on the connection before the transaction"
+                "PRAGMA journal_mode = PERSIST on the connection before the transaction"
             )
 
     def _ask(self, statement: str) -> list[Any]:

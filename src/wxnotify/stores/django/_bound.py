@@ -163,6 +163,6 @@ def why_sqlite_may_forget(connection: Any) -> str:
         )
     if journal in ("memory", "off"):
         return (
-            "without a journal on disk a crash leaves half a transaction; take PRAGMA journal_mode = TRUNCATE"
+            "without a journal on disk a crash leaves half a transaction; take PRAGMA journal_mode = PERSIST"
         )
     return ""
