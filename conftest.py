@@ -35,8 +35,8 @@ from sybil.parsers.markdown import PythonCodeBlockParser
 from wxnotify import ORDER_QUERY_URL, parse, verify
 from wxnotify.testing import KEY, notification, query_answer
 
-#: Django's modules need its settings, which their own tests see to; they hold no doctests.
-collect_ignore_glob = ["src/wxnotify/stores/django/*"]
+# Django's modules need its settings, which their own tests see to; they hold no doctests.
+collect_ignore_glob = ["src/wxnotify/stores/django/*", "tests/django_shop/*"]
 
 _README = Path(__file__).with_name("README.md")
 _NAMED = re.compile(r"# (\w+)\.py\n")

@@ -28,7 +28,7 @@ import redis.sentinel
 
 from wxnotify.errors import ConfigurationError, StoreUnavailable
 from wxnotify.idempotency import Claim, ClaimOutcome, CompleteOutcome, ReleaseOutcome, State
-from wxnotify.stores import _redis_claims as claims
+from wxnotify.stores import _redis_scripts as scripts
 from wxnotify.stores._redis_protocol import Garbled, Incomplete, Refusal, pack, read
 from wxnotify.stores.redis import AsyncRedisStore, RedisStore
 
@@ -277,7 +277,7 @@ def test_what_is_forgotten_while_records_are_read_is_left_out(store, shared, mon
     new_claim(store, "gone")
     store.find("the script is known")
     # Sent after the keys were named, and before they are looked at.
-    monkeypatch.setattr(claims._LOOK, "load", pack(b"DEL", (shared.prefix + "gone").encode()))
+    monkeypatch.setattr(scripts.LOOK, "load", pack(b"DEL", (shared.prefix + "gone").encode()))
     assert sorted(record.key for record in store.records()) == [f"key {number}" for number in range(5)]
 
 
@@ -410,7 +410,7 @@ def test_a_client_of_the_other_kind_is_refused():
         ({"prefix": ""}, "prefix"),
         ({"prefix": b"bytes"}, "prefix"),
         ({"prefix": "\ud800"}, "prefix"),
-        ({"timeout": 0}, "timeout"),
+        ({"timeout": 0.09}, "timeout"),
         ({"timeout": 61}, "timeout"),
         ({"timeout": math.nan}, "timeout"),
     ],

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ..errors import ConfigurationError
-from ._redis_claims import Node
+from ._redis_protocol import Node
 from ._redis_servers import Endpoint, Sentinels, Servers
 
 # What says where a server is and who asks. Times, retries, decoding, caching and

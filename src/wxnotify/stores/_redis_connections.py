@@ -22,8 +22,7 @@ from functools import cache
 from time import monotonic
 from typing import Any, Final
 
-from ._redis_claims import Node
-from ._redis_protocol import Incomplete, Refusal, pack, read
+from ._redis_protocol import Incomplete, Node, Refusal, pack, read
 from ._redis_servers import Servers
 
 #: Idle connections kept to each server; more than these are closed after use.

@@ -9,7 +9,30 @@ classes by each version of it.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Generator
+from typing import Any, NamedTuple, TypeVar
+
+_Result = TypeVar("_Result")
+
+#: Host and port of a server.
+Node = tuple[str, int]
+
+
+class Ask(NamedTuple):
+    """Commands to send together, to one server."""
+
+    #: As ``pack`` wrote them.
+    packed: bytes
+    #: The key they are about, which decides who of a cluster gets them.
+    name: bytes = b""
+    #: Who gets them, where it is not the key that decides.
+    node: Node | None = None
+    #: How many replies there are; more than one are answered as a list, errors among them.
+    replies: int = 1
+
+
+#: A verb, under way: it yields what to ask, and is sent the reply.
+Steps = Generator[Ask, Any, _Result]
 
 
 class Refusal(Exception):

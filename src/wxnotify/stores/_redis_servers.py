@@ -24,8 +24,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..errors import StoreUnavailable
-from ._redis_claims import Ask, Node
-from ._redis_protocol import Refusal, pack
+from ._redis_protocol import Ask, Node, Refusal, pack
 
 # Seconds before a command is sent again; the first time it goes at once, because
 # most often an idle connection turned out to be closed.
@@ -174,8 +173,8 @@ class Servers:
         if self.checked.setdefault(node, info) is not info:
             return  # another thread was first
         which = "the Redis server" if node is _ONLY else f"the Redis server {node[0]}:{node[1]}"
-        policy = b"" if isinstance(info, Refusal) else info.partition(b"maxmemory_policy:")[2]
-        policy = policy.split(b"\r\n")[0].decode()
+        told = info if isinstance(info, bytes) else b""
+        policy = told.partition(b"maxmemory_policy:")[2].split(b"\r\n")[0].decode(errors="replace")
         if not policy:
             warnings.warn(
                 f"{which} does not tell its maxmemory-policy. Make sure that it is noeviction, because an "

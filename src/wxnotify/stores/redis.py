@@ -11,8 +11,8 @@ database are safer with that database's store and its ``bind``.
 Redis 6.2 or newer, or Valkey. One server, a cluster, or a master behind
 Sentinels; ``maxmemory-policy`` must be ``noeviction``. Claims expire by
 themselves: done ones when their retention is over, the others 7 days after their
-last change. What is kept, and the scripts, are in ``_redis_claims.py``; where a
-command goes in ``_redis_servers.py``; the connections in ``_redis_connections.py``.
+last change. What is kept is told in ``_redis_claims.py``; where a command goes in
+``_redis_servers.py``; how connections end in time in ``_redis_connections.py``.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from redis.exceptions import RedisError
 
 from ..errors import ConfigurationError
 from ..idempotency import Claim, CompleteOutcome, Record, ReleaseOutcome, State, check_purge
-from ._redis_claims import Steps, Verbs
+from ._redis_claims import Verbs
 from ._redis_clients import servers_of
 from ._redis_connections import AsyncConnections, Connections
-from ._redis_protocol import Refusal
+from ._redis_protocol import Refusal, Steps
 from ._redis_servers import Trip
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class RedisStore:
 
         prefix: What the names of the keys begin with; theirs alone.
 
-        timeout: Seconds an operation may take, more than 0 and at most 60.
+        timeout: Seconds an operation may take, 0.1 to 60.
 
     Raises:
         ConfigurationError: If an argument cannot be used.
@@ -175,7 +175,7 @@ class AsyncRedisStore:
 
         prefix: What the names of the keys begin with; theirs alone.
 
-        timeout: Seconds an operation may take, more than 0 and at most 60.
+        timeout: Seconds an operation may take, 0.1 to 60.
 
     Raises:
         ConfigurationError: If an argument cannot be used.
@@ -276,8 +276,8 @@ def _prefix(prefix: str) -> bytes:
 
 
 def _seconds(timeout: float) -> float:
-    if not 0 < timeout <= 60:
-        raise ConfigurationError("timeout is the seconds an operation may take, more than 0 and at most 60")
+    if not 0.1 <= timeout <= 60:
+        raise ConfigurationError("timeout is the seconds an operation may take, 0.1 to 60")
     return timeout
 
 
