@@ -96,7 +96,7 @@ def soon(loop, verb):
 
 
 def join_aiosqlite(before):
-    """Let its threads that were not there *before* end; one whose connection failed still talks to the loop."""
+    """Let its threads end, but for those of *before*; one that failed to connect still talks to the loop."""
     for thread in set(threading.enumerate()) - before:
         if "_connection_worker_thread" in thread.name:
             thread.join(5)
