@@ -432,7 +432,23 @@ def test_what_a_handler_raises_stays_as_it_is(shop):
         1 / 0  # noqa: B018
 
 
-def test_what_a_listener_of_the_callers_raises_stays_as_it_is(shop):
+@pytest.mark.parametrize("driver", ON_SERVERS, ids=str, indirect=True)
+def test_what_a_handler_raises_stays_as_it_is_also_where_nothing_can_be_rolled_back(
+    driver, databases, open_store
+):
+    options = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 1}
+    with proxied(driver, databases.address(driver)) as (address, proxy):
+        shop = Shop(open_store(driver, address, timeout=10, options=options))
+        with pytest.raises(ZeroDivisionError), shop.store.transaction() as connection:  # noqa: PT012
+            shop.pay(connection)
+            proxy.cut()
+            1 / 0  # noqa: B018
+        assert shop.paid == 0  # and the pool has its one connection back
+
+
+def test_what_a_listener_of_the_callers_raises_stays_as_it_is(driver, open_store):
+    # The next look is on the same connection, which must be out of that transaction.
+    shop = Shop(open_store(driver, timeout=10, options={"pool_size": 1, "max_overflow": 0}))
     event.listen(shop.engine, "commit", lambda connection: 1 / 0)
     with pytest.raises(ZeroDivisionError), shop.store.transaction() as connection:
         shop.pay(connection)

@@ -244,8 +244,13 @@ class AsyncConnections(Connections):
 
     async def close_async(self) -> None:
         """Close this event loop's idle connections."""
+        await self._ended()  # also verbs whose caller was cancelled
         self.close()
-        while mine := [one for one in self._tasks if one.get_loop() is self._key()]:
+        await self._ended()
+
+    async def _ended(self) -> None:
+        """Wait for what is under way on this event loop."""
+        if mine := [task for task in self._tasks if task.get_loop() is self._key()]:
             await asyncio.wait(mine)
 
     def _start(self, function: Callable[..., object], *arguments: Any) -> asyncio.Task[Any]:

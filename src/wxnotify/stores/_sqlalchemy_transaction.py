@@ -104,10 +104,13 @@ def _end(connection: Connection, database: Database) -> None:
     # What is not committed is rolled back: by the server itself where it cannot
     # be told. Then the exception that led here says more.
     with suppress(NotifyError), in_time(connection, database.timeout, "rolling back"):
-        # On the driver's connection: where a listener of the caller's raised at the
-        # commit, SQLAlchemy takes it for done, and gives it back to the pool as it is.
-        connection.connection.rollback()
-        connection.close()
+        try:
+            # Where a listener of the caller's raised at the commit, SQLAlchemy takes
+            # the transaction for done, and close() alone would give the connection
+            # back in it.
+            connection.rollback()
+        finally:
+            connection.close()
 
 
 @contextmanager
