@@ -142,7 +142,7 @@ class SQLAlchemyBound:
         if self._database.is_sqlite:
             with in_time(connection, self._database.timeout, "bind"):
                 sqlite.check_transaction(connection)
-        elif _autocommits(connection):
+        elif self._database.autocommits(connection):
             raise ConfigurationError(
                 "bind: the connection is in AUTOCOMMIT, so each statement is a transaction of its own; "
                 'give the engine or the connection another isolation_level, such as "READ COMMITTED"'
@@ -225,9 +225,3 @@ class AsyncSQLAlchemyBound:
 
 def _transactions(given: Session | Connection) -> tuple[Any, Any]:
     return given.get_transaction(), given.get_nested_transaction()
-
-
-def _autocommits(connection: Connection) -> bool:
-    dbapi: Any = connection.connection.dbapi_connection
-    asked: Callable[[], Any] | None = getattr(dbapi, "get_autocommit", None)
-    return bool(asked() if asked else dbapi.autocommit)

@@ -222,7 +222,6 @@ class AsyncConnections(Connections):
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
-        self._lenders = weakref.WeakKeyDictionary()
         self._tasks: set[asyncio.Task[Any]] = set()
 
     _part = _BY_ITSELF
@@ -269,6 +268,15 @@ class AsyncConnections(Connections):
 
     def _key(self) -> object:
         return asyncio.get_running_loop()
+
+    def _lender(self) -> _Lender:
+        if self._key() not in self._lenders:
+            for loop in [one for one in self._lenders if one.is_closed()]:
+                # Nobody closed the store on it. No connection of its can be closed
+                # any more; but the server is told, so that its sessions end.
+                for connection in self._lenders.pop(loop).idle:
+                    connection.breaker.fire()
+        return super()._lender()
 
     def _slots(self) -> Any:
         return asyncio.Semaphore(_CONNECTIONS)

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from sqlalchemy import Engine, MetaData, event, text
+from sqlalchemy import Connection, Engine, MetaData, event, text
 from sqlalchemy.pool import Pool
 
 from ..errors import ConfigurationError, StoreUnavailable
@@ -118,6 +118,10 @@ class Database:
             values = {name: _hex(value) for name, value in values.items()}
         statement, names = self._compiled[asked.sql]
         return statement, values if names is None else tuple([values[name] for name in names])
+
+    def autocommits(self, connection: Connection) -> bool:
+        """Tell whether *connection* commits each statement, as its driver has it."""
+        return bool(self.dialect.detect_autocommit_setting(connection.connection.dbapi_connection))
 
     def pool(self) -> Pool:
         """

@@ -21,12 +21,15 @@ from typing import TYPE_CHECKING
 
 try:
     from sqlalchemy import Connection, Engine
+
+    from ._sqlalchemy_async import AsyncSQLAlchemyStore  # for an event loop SQLAlchemy needs greenlet
 except ImportError as error:
-    raise ImportError('this store needs SQLAlchemy: pip install "wxpay-notify[sqlalchemy]"') from error
+    raise ImportError(
+        'this store needs SQLAlchemy and greenlet: pip install "wxpay-notify[sqlalchemy]"'
+    ) from error
 
 from ..errors import ConfigurationError
 from ..idempotency import Claim, CompleteOutcome, Record, ReleaseOutcome, State
-from ._sqlalchemy_async import AsyncSQLAlchemyStore
 from ._sqlalchemy_bound import SQLAlchemyBound
 from ._sqlalchemy_connections import Connections
 from ._sqlalchemy_database import Database, create_tables
