@@ -60,6 +60,7 @@ __all__ = [
     "check_key",
     "check_lease",
     "check_purge",
+    "check_result",
     "check_retain",
     "cut_error",
     "cut_order_no",
@@ -79,6 +80,7 @@ _FOR_EVER: Final = 3_000 * 366 * 86_400.0
 _MAX_KEY_BYTES: Final = 1024
 _MAX_ERROR_CHARACTERS: Final = 512
 _MAX_ORDER_CHARACTERS: Final = 64
+_MAX_RESULT_CHARACTERS: Final = 256
 
 
 class ClaimOutcome(Enum):
@@ -132,6 +134,8 @@ class Claim(NamedTuple):
     generation: int
     #: How often the key was claimed, this time included.
     attempts: int
+    #: What the completion said; only where the outcome is COMPLETED.
+    result: str = ""
 
 
 class Record(NamedTuple):
@@ -151,6 +155,10 @@ class Record(NamedTuple):
     lease_until: datetime
     #: What the last failed handler raised; empty if none did.
     last_error: str
+    #: Of the content it was first claimed with, 32 bytes.
+    fingerprint: bytes
+    #: What the completion said; empty where it said nothing, and while there is none.
+    result: str
 
 
 class Row(NamedTuple):
@@ -163,6 +171,8 @@ class Row(NamedTuple):
     attempts: int
     #: On the same clock as the *now* it is compared with.
     lease_until: float
+    #: What the completion said.
+    result: str = ""
 
 
 def judge(row: Row | None, *, key: str, fingerprint: bytes, owner: bytes, now: float) -> Claim:
@@ -188,7 +198,7 @@ def judge(row: Row | None, *, key: str, fingerprint: bytes, owner: bytes, now: f
     if row.fingerprint != fingerprint:
         outcome = ClaimOutcome.MISMATCH
     elif row.state is State.DONE:
-        outcome = ClaimOutcome.COMPLETED
+        return Claim(key, owner, ClaimOutcome.COMPLETED, row.generation, row.attempts, row.result)
     elif row.state is State.PENDING and row.owner == owner:
         # The same delivery asks again because it never saw the answer.
         outcome = ClaimOutcome.ACQUIRED
@@ -248,6 +258,14 @@ def check_purge(older_than: float, limit: int) -> None:
         raise ConfigurationError("limit is how many claims one purge may forget, at least 1")
 
 
+def check_result(result: str) -> str:
+    """Return *result*, or raise ``StoreError`` if it is over 256 characters, or holds what does not print."""
+    # Never cut to fit: half a prepay_id is none.
+    if len(result) > _MAX_RESULT_CHARACTERS or not result.isprintable():
+        raise StoreError("a result is at most 256 characters that print")
+    return result
+
+
 def cut_error(error: str) -> str:
     """Return the first 512 characters of *error*, as text that any database can hold."""
     return _storable(error[:_MAX_ERROR_CHARACTERS])
@@ -292,7 +310,7 @@ class Store(Protocol):
         """
         ...
 
-    def complete(self, claim: Claim, *, retain: float) -> CompleteOutcome:
+    def complete(self, claim: Claim, *, retain: float, result: str = "") -> CompleteOutcome:
         """
         Record that the work is done, if the claim is still yours.
 
@@ -303,8 +321,14 @@ class Store(Protocol):
 
             retain: Seconds to remember it, at least 48 hours.
 
+            result: At most 256 printing characters, for whoever claims the key
+                later: they are in a COMPLETED claim. Written with the
+                completion or not at all.
+
         Raises:
             ConfigurationError: If *retain* is too short.
+
+            StoreError: If *result* is too long, or does not print.
         """
         ...
 
@@ -363,7 +387,7 @@ class Store(Protocol):
 class Bound(Protocol):
     """A store inside the caller's open transaction; made by ``bind``."""
 
-    def complete(self, claim: Claim, *, retain: float) -> CompleteOutcome:
+    def complete(self, claim: Claim, *, retain: float, result: str = "") -> CompleteOutcome:
         """
         Record the completion as part of the caller's transaction: make it the last statement.
 
@@ -410,7 +434,7 @@ class AsyncStore(Protocol):
         """See :meth:`Store.claim`."""
         ...
 
-    async def complete(self, claim: Claim, *, retain: float) -> CompleteOutcome:
+    async def complete(self, claim: Claim, *, retain: float, result: str = "") -> CompleteOutcome:
         """See :meth:`Store.complete`."""
         ...
 
@@ -440,7 +464,7 @@ class AsyncStore(Protocol):
 class AsyncBound(Protocol):
     """A store inside the caller's open transaction, for an event loop; made by ``bind``."""
 
-    async def complete(self, claim: Claim, *, retain: float) -> CompleteOutcome:
+    async def complete(self, claim: Claim, *, retain: float, result: str = "") -> CompleteOutcome:
         """See :meth:`Bound.complete`."""
         ...
 

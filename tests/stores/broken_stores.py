@@ -66,8 +66,8 @@ class Kept(MemoryStore):
 
 @broken("test_a_stale_holder_leaves_its_successor_untouched")
 class CompleteByKey(Kept):
-    def complete(self, claim, *, retain):
-        return super().complete(self.current(claim), retain=retain)
+    def complete(self, claim, *, retain, result=""):
+        return super().complete(self.current(claim), retain=retain, result=result)
 
 
 @broken("test_a_stale_holder_leaves_its_successor_untouched")
@@ -84,14 +84,16 @@ class ExtendByKey(Kept):
 
 @broken("test_one_owner_is_told_from_its_own_earlier_claim")
 class FenceByOwnerAlone(Kept):
-    def complete(self, claim, *, retain):
-        return super().complete(self.current(claim, owner=claim.owner), retain=retain)
+    def complete(self, claim, *, retain, result=""):
+        return super().complete(self.current(claim, owner=claim.owner), retain=retain, result=result)
 
 
 @broken("test_owner_generation_and_key_must_all_agree")
 class FenceByGenerationAlone(Kept):
-    def complete(self, claim, *, retain):
-        return super().complete(self.current(claim, generation=claim.generation), retain=retain)
+    def complete(self, claim, *, retain, result=""):
+        return super().complete(
+            self.current(claim, generation=claim.generation), retain=retain, result=result
+        )
 
 
 @broken("test_a_released_claim_is_acquired_at_once")
@@ -148,11 +150,11 @@ class OwnerOfItsOwnMaking(Kept):
 
 @broken("test_an_overrun_lease_that_nobody_took_can_still_be_completed")
 class LostAtTheEndOfTheLease(Kept):
-    def complete(self, claim, *, retain):
+    def complete(self, claim, *, retain, result=""):
         kept = self._held_by(claim)
         if kept and kept.row.lease_until <= self._clock():
             return CompleteOutcome.LOST
-        return super().complete(claim, retain=retain)
+        return super().complete(claim, retain=retain, result=result)
 
 
 @broken("test_attempts_and_the_last_error_survive_release_and_take_over")
@@ -186,10 +188,42 @@ class FingerprintUncheckedWhenDone(Kept):
 
 @broken("test_the_same_content_is_never_a_mismatch")
 class FingerprintDroppedWhenDone(Kept):
-    def complete(self, claim, *, retain):
-        outcome = super().complete(claim, retain=retain)
+    def complete(self, claim, *, retain, result=""):
+        outcome = super().complete(claim, retain=retain, result=result)
         self.change(claim.key, fingerprint=b"")
         return outcome
+
+
+# --- the result
+
+
+@broken("test_whoever_claims_a_completed_key_is_given_its_result")
+class ForgetsTheResult(Kept):
+    def complete(self, claim, *, retain, result=""):
+        return super().complete(claim, retain=retain)
+
+
+@broken("test_the_first_completion_says_what_is_kept")
+class ResultOfTheLastCompletion(Kept):
+    def complete(self, claim, *, retain, result=""):
+        outcome = super().complete(claim, retain=retain, result=result)
+        if outcome is CompleteOutcome.ALREADY:
+            self.change(claim.key, result=result)
+        return outcome
+
+
+@broken("test_other_content_is_not_told_the_result")
+class TellsStrangers(Kept):
+    def claim(self, key, **named):
+        claim = super().claim(key, **named)
+        kept = self._kept[key]
+        return claim._replace(result=kept.row.result)
+
+
+@broken("test_a_result_that_cannot_be_kept_is_refused_and_the_claim_stays_open")
+class CutsTheResult(Kept):
+    def complete(self, claim, *, retain, result=""):
+        return super().complete(claim, retain=retain, result=result.encode("utf-8", "replace").decode()[:4])
 
 
 # --- keys
@@ -208,8 +242,8 @@ class OtherKey(Kept):
         record = super().find(self.other(key))
         return record and record._replace(key=key)
 
-    def complete(self, claim, *, retain):
-        return super().complete(claim._replace(key=self.other(claim.key)), retain=retain)
+    def complete(self, claim, *, retain, result=""):
+        return super().complete(claim._replace(key=self.other(claim.key)), retain=retain, result=result)
 
 
 @broken("test_hostile_keys_are_all_different_keys")
@@ -322,31 +356,31 @@ class BoundStore(SQLiteStore):
     def bind(self, connection):
         return _BrokenBound(self, connection, super().bind(connection))
 
-    def complete_bound(self, connection, bound, claim, retain):
-        return bound.complete(claim, retain=retain)
+    def complete_bound(self, connection, bound, claim, retain, result):
+        return bound.complete(claim, retain=retain, result=result)
 
 
 class _BrokenBound:
     def __init__(self, store, connection, bound):
         self._store, self._connection, self._bound = store, connection, bound
 
-    def complete(self, claim, *, retain):
-        return self._store.complete_bound(self._connection, self._bound, claim, retain)
+    def complete(self, claim, *, retain, result=""):
+        return self._store.complete_bound(self._connection, self._bound, claim, retain, result)
 
 
 @broken("test_a_holder_that_was_taken_over_rolls_back")
 class LostIsAValue(BoundStore):
-    def complete_bound(self, connection, bound, claim, retain):
+    def complete_bound(self, connection, bound, claim, retain, result):
         try:
-            return bound.complete(claim, retain=retain)
+            return bound.complete(claim, retain=retain, result=result)
         except ClaimLost:
             return CompleteOutcome.LOST
 
 
 @broken("test_the_completion_rolls_back_with_the_effect")
 class CommitsForTheCaller(BoundStore):
-    def complete_bound(self, connection, bound, claim, retain):
-        outcome = bound.complete(claim, retain=retain)
+    def complete_bound(self, connection, bound, claim, retain, result):
+        outcome = bound.complete(claim, retain=retain, result=result)
         connection.execute("COMMIT")
         connection.execute("BEGIN IMMEDIATE")
         return outcome
@@ -354,31 +388,31 @@ class CommitsForTheCaller(BoundStore):
 
 @broken("test_the_successor_of_a_stale_holder_settles")
 class DoneIsGoodEnough(BoundStore):
-    def complete_bound(self, connection, bound, claim, retain):
+    def complete_bound(self, connection, bound, claim, retain, result):
         record = self.find(claim.key)
         if record and record.state is State.DONE:
             return CompleteOutcome.ALREADY
-        return bound.complete(claim, retain=retain)
+        return bound.complete(claim, retain=retain, result=result)
 
 
 @broken("test_owner_and_generation_must_both_agree")
 class BoundByKey(BoundStore):
-    def complete_bound(self, connection, bound, claim, retain):
+    def complete_bound(self, connection, bound, claim, retain, result):
         row = connection.execute(
             "SELECT owner, generation FROM wxnotify_claims WHERE natural_key = ?", [claim.key]
         ).fetchone()
         forged = claim._replace(owner=row[0], generation=row[1]) if row else claim
-        return bound.complete(forged, retain=retain)
+        return bound.complete(forged, retain=retain, result=result)
 
 
 @broken("test_nothing_can_be_completed_when_the_transaction_is_over")
 class CompletesWithoutItsTransaction(BoundStore):
-    def complete_bound(self, connection, bound, claim, retain):
+    def complete_bound(self, connection, bound, claim, retain, result):
         try:
             connection.execute("SELECT 1")
         except Exception:
-            return self.complete(claim, retain=retain)
-        return bound.complete(claim, retain=retain)
+            return self.complete(claim, retain=retain, result=result)
+        return bound.complete(claim, retain=retain, result=result)
 
 
 _ALL = SOUND | {name: broken.store for name, broken in BROKEN.items()}

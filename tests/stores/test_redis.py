@@ -141,7 +141,7 @@ def test_what_is_not_done_is_kept_seven_days_after_its_last_change(store, shared
     if verb == "claim again":
         new_claim(store, owner=claim.owner)
     elif verb == "take over":
-        assert new_claim(store)[2:] == (ClaimOutcome.ACQUIRED, 2, 2)
+        assert new_claim(store)[2:5] == (ClaimOutcome.ACQUIRED, 2, 2)
     elif verb == "extend":
         store.extend(claim, LEASE)
     elif verb == "release":
@@ -175,7 +175,7 @@ def test_what_is_done_is_forgotten_by_redis_and_not_by_purge(store, shared):
     shared.advance(1)
     assert store.purge(KEEP, limit=10) == 0
     assert store.find(KEY) is None
-    assert new_claim(store, fingerprint=OTHER_CONTENT)[2:] == (ClaimOutcome.ACQUIRED, 1, 1)
+    assert new_claim(store, fingerprint=OTHER_CONTENT)[2:5] == (ClaimOutcome.ACQUIRED, 1, 1)
 
 
 def test_a_receiver_keeps_claims_seven_days_here():
@@ -186,7 +186,7 @@ def test_a_key_that_somebody_persisted_has_no_lease_for_ever(store, shared):
     new_claim(store)
     shared.client.persist(shared.prefix + KEY)
     assert store.find(KEY).state is State.PENDING
-    assert new_claim(store)[2:] == (ClaimOutcome.ACQUIRED, 2, 2)
+    assert new_claim(store)[2:5] == (ClaimOutcome.ACQUIRED, 2, 2)
     assert 6.99 < shared.ttl() <= 7
 
 
@@ -196,7 +196,7 @@ def test_a_key_that_somebody_persisted_has_no_lease_for_ever(store, shared):
 def test_an_error_leaves_the_rest_as_it_was(store, error):
     for attempt in (1, 2):
         claim = new_claim(store, order_no=error)
-        assert claim[2:] == (ClaimOutcome.ACQUIRED, attempt, attempt)
+        assert claim[2:5] == (ClaimOutcome.ACQUIRED, attempt, attempt)
         assert store.release(claim, error=error) is ReleaseOutcome.RELEASED
     seen = store.find(KEY)
     assert (seen.last_error, seen.order_no, seen.attempts) == (error, error, 2)
@@ -238,7 +238,7 @@ def test_a_new_server_learns_a_script_when_it_is_needed(server, open_store):
         for generation in (1, 2, 3):
             client.script_flush()
             claim = new_claim(store)
-            assert claim[2:] == (ClaimOutcome.ACQUIRED, generation, generation)
+            assert claim[2:5] == (ClaimOutcome.ACQUIRED, generation, generation)
             client.script_flush()
             assert [record.generation for record in store.records()] == [generation]
             client.script_flush()
@@ -321,7 +321,7 @@ def test_any_client_will_do(shared, open_store, settings):
     store = open_store(client, prefix=shared.prefix)
     key = "支付:é:" + KEY
     claim = new_claim(store, key, owner=b"\xff\x00" * 8, fingerprint=b"\x80" * 32)
-    assert claim[1:] == (b"\xff\x00" * 8, ClaimOutcome.ACQUIRED, 1, 1)
+    assert claim[1:] == (b"\xff\x00" * 8, ClaimOutcome.ACQUIRED, 1, 1, "")
     assert new_claim(store, key, fingerprint=b"\x80" * 32).outcome is ClaimOutcome.IN_PROGRESS
     assert store.complete(claim, retain=KEEP) is CompleteOutcome.DONE
     assert [record.key for record in store.records()] == [key]

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
+from types import SimpleNamespace
 
 import pytest
 
@@ -230,6 +231,19 @@ def test_loops_that_ended_without_closing_keep_no_session_on_the_server(driver, 
         while proxy.connections > 1 and time.monotonic() < deadline:
             time.sleep(0.01)
         assert proxy.connections == 1
+
+
+def test_the_sessions_of_a_loop_that_ended_are_told_to_end(driver, loop):
+    store = AsyncSQLAlchemyStore(loop.engine(driver))
+    loop._made.append(store.close)
+    ended, fired = asyncio.new_event_loop(), []
+    ended.close()
+    idle = SimpleNamespace(breaker=SimpleNamespace(fire=lambda: fired.append("told")))
+    store._connections._lenders[ended] = SimpleNamespace(idle=[idle])
+    loop.run(store.create_all())
+    assert loop.run(store.find(new_key())) is None
+    assert fired == ["told"]
+    assert ended not in store._connections._lenders
 
 
 def test_a_task_that_is_cancelled_leaves_the_store_whole(driver, loop):

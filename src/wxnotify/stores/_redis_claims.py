@@ -32,6 +32,7 @@ from ..idempotency import (
     State,
     check_key,
     check_lease,
+    check_result,
     check_retain,
     cut_error,
     cut_order_no,
@@ -78,15 +79,17 @@ class Verbs:
         ).encode()
         if (yield Ask(b"*6\r\n%b%b%b" % (_SET, pack_words(name, value), _IF_NEW), name)):
             return Claim(key, owner, ClaimOutcome.ACQUIRED, 1, 1)
-        outcome, generation, attempts = yield from scripts.CLAIM.run(
+        outcome, generation, attempts, result = yield from scripts.CLAIM.run(
             name, value, holder.encode(), content.encode(), b"%d" % seconds, _KEPT_BYTES
         )
-        return Claim(key, owner, ClaimOutcome(outcome.decode()), generation, attempts)
+        said = json.loads(result) if result else ""
+        return Claim(key, owner, ClaimOutcome(outcome.decode()), generation, attempts, said)
 
-    def complete(self, claim: Claim, *, retain: float) -> Steps[CompleteOutcome]:
+    def complete(self, claim: Claim, *, retain: float, result: str) -> Steps[CompleteOutcome]:
         """Set the claim to done."""
         kept = b"%d" % _milliseconds(check_retain(retain))
-        left_as = yield from scripts.COMPLETE.run(self._name(claim.key), _held(claim), kept)
+        said = f',"result":{_quote(result)}'.encode() if check_result(result) else b""
+        left_as = yield from scripts.COMPLETE.run(self._name(claim.key), _held(claim), kept, said)
         if left_as == b"pending":
             return CompleteOutcome.DONE
         return CompleteOutcome.ALREADY if left_as == b"done" else CompleteOutcome.LOST
@@ -190,6 +193,8 @@ def _record(key: str, stored: bytes, forgotten: int, _now: int) -> Record:
         updated=_date(updated),
         lease_until=_date(updated + fields["lease"]),
         last_error=fields["error"],
+        fingerprint=bytes.fromhex(fields["fingerprint"]),
+        result=fields.get("result", ""),
     )
 
 

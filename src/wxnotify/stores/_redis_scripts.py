@@ -54,17 +54,17 @@ CLAIM: Final = Script(
 local stored = redis.call('GET', KEYS[1])
 if not stored then
   redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[5])
-  return {{'acquired', 1, 1}}
+  return {{'acquired', 1, 1, ''}}
 end
 local generation, owner, from = string.match(stored, '^{{"generation":(%d+),"owner":"(%x*)","state":"()')
 if not from then return redis.error_reply('ERR the key holds something else than a claim') end
 local state, attempts, lease, age, kept, rest = string.match(stored, '{_FIELDS}', from)
 local since = kept - redis.call('PTTL', KEYS[1])
-local outcome = 'acquired'
+local outcome, result = 'acquired', ''
 if string.match(rest, '^,"fingerprint":"(%x*)"') ~= ARGV[3] then
   outcome = 'mismatch'
 elseif state == 'done' then
-  outcome = 'completed'
+  outcome, result = 'completed', string.match(rest, ',"result":(".*")}}$') or ''
 elseif state ~= 'pending' or owner ~= ARGV[2] then
   if state == 'pending' and lease - since > 0 then
     outcome = 'in_progress'
@@ -77,7 +77,7 @@ if outcome == 'acquired' then
     .. '","state":"pending","attempts":' .. attempts .. ',"lease":' .. ARGV[4]
     .. ',"age":' .. age + since .. ',"kept":' .. ARGV[5] .. rest, 'PX', ARGV[5])
 end
-return {{outcome, tonumber(generation), tonumber(attempts)}}
+return {{outcome, tonumber(generation), tonumber(attempts), result}}
 """,
     arguments=5,
 )
@@ -95,7 +95,11 @@ if state == 'pending' then
 end
 return state
 """
-COMPLETE: Final = Script(_CHANGE.replace("CHANGE", "new_state = 'done'"), arguments=2)
+# A result comes last, and only with a completion.
+COMPLETE: Final = Script(
+    _CHANGE.replace("CHANGE", "new_state, rest = 'done', string.sub(rest, 1, -2) .. ARGV[3] .. '}'"),
+    arguments=3,
+)
 # No text has this in it by chance: inside a JSON string, a backslash is before each quote.
 RELEASE: Final = Script(
     _CHANGE.replace(

@@ -29,6 +29,7 @@ from ..idempotency import (
     check_key,
     check_lease,
     check_purge,
+    check_result,
     check_retain,
     cut_error,
     cut_order_no,
@@ -122,7 +123,7 @@ class Verbs:
             if not found:
                 continue  # nobody has it, or it was purged this very moment
             row = _row(found[0])
-            claim = judge(row, key=key, fingerprint=fingerprint, owner=owner, now=found[0][6])
+            claim = judge(row, key=key, fingerprint=fingerprint, owner=owner, now=found[0][7])
             if claim.outcome is not ClaimOutcome.ACQUIRED:
                 return claim
             taken = yield self._ask(
@@ -158,14 +159,15 @@ class Verbs:
         if not found:
             return None
         row = _row(found[0])
-        claim = judge(row, key=key, fingerprint=fingerprint, owner=owner, now=found[0][6])
+        claim = judge(row, key=key, fingerprint=fingerprint, owner=owner, now=found[0][7])
         if claim.outcome is ClaimOutcome.ACQUIRED and claim.generation != row.generation:
             return Claim(key, owner, ClaimOutcome.IN_PROGRESS, row.generation, row.attempts)
         return claim
 
-    def complete(self, claim: Claim, *, retain: float) -> Steps[CompleteOutcome]:
+    def complete(self, claim: Claim, *, retain: float, result: str) -> Steps[CompleteOutcome]:
         """Set the claim to done."""
-        left_as = yield from self._change(sql.COMPLETE, claim, retain=check_retain(retain))
+        said = {"retain": check_retain(retain), "result": check_result(result)}
+        left_as = yield from self._change(sql.COMPLETE, claim, **said)
         if left_as is State.PENDING:
             return CompleteOutcome.DONE
         return CompleteOutcome.ALREADY if left_as is State.DONE else CompleteOutcome.LOST
@@ -230,11 +232,10 @@ class Verbs:
 
     # --- the completion inside the caller's transaction
 
-    def complete_bound(self, claim: Claim, *, retain: float) -> Steps[bool]:
+    def complete_bound(self, claim: Claim, *, retain: float, result: str) -> Steps[bool]:
         """Set the claim to done; False if it was not held."""
-        changed: int = yield self._ask(
-            sql.COMPLETE, {**self._named(claim), "retain": check_retain(retain)}, "count"
-        )
+        said = {"retain": check_retain(retain), "result": check_result(result)}
+        changed: int = yield self._ask(sql.COMPLETE, {**self._named(claim), **said}, "count")
         return changed == 1
 
     # --- the verbs of wxnotify.inbox.InboxStore
@@ -287,7 +288,7 @@ class Verbs:
 
 
 def _row(read: Sequence[Any]) -> Row:
-    return Row(State(read[0]), bytes(read[1]), bytes(read[2]), *read[3:6])
+    return Row(State(read[0]), bytes(read[1]), bytes(read[2]), *read[3:7])
 
 
 def _text(key: str | bytes) -> str:
@@ -295,7 +296,10 @@ def _text(key: str | bytes) -> str:
 
 
 def _record(row: tuple[Any, ...]) -> Record:
-    key, order_no, state, generation, attempts, first_seen, updated, lease_until, last_error = row
+    (
+        key, order_no, state, generation, attempts, first_seen, updated, lease_until, last_error,
+        fingerprint, result,
+    ) = row  # fmt: skip
     return Record(
         key=_text(key),
         order_no=order_no,
@@ -306,6 +310,8 @@ def _record(row: tuple[Any, ...]) -> Record:
         updated=_date(updated),
         lease_until=_date(lease_until),
         last_error=last_error,
+        fingerprint=bytes(fingerprint),
+        result=result,
     )
 
 

@@ -63,19 +63,21 @@ SQLITE: Final = Dialect("((julianday('now') - 2440587.5) * 86400.0)", look_first
 
 NOW: Final = "SELECT {now}"
 READ: Final = """
-    SELECT state, fingerprint, owner, generation, attempts, lease_until, {now}
+    SELECT state, fingerprint, owner, generation, attempts, lease_until, result, {now}
     FROM {claims} WHERE natural_key = :key"""
 FIND: Final = """
-    SELECT natural_key, order_no, state, generation, attempts, first_seen, updated, lease_until, last_error
+    SELECT
+        natural_key, order_no, state, generation, attempts, first_seen, updated, lease_until, last_error,
+        fingerprint, result
     FROM {claims} WHERE natural_key = :key"""
 
 INSERT: Final = """
     INSERT INTO {claims} (
         natural_key, order_no, state, fingerprint, owner, generation, attempts,
-        lease_until, first_seen, updated, retain_until, last_error)
+        lease_until, first_seen, updated, retain_until, last_error, result)
     VALUES (
         :key, :order_no, 'pending', :fingerprint, :owner, 1, 1,
-        {now} + :lease, {now}, {now}, 0.0, '')
+        {now} + :lease, {now}, {now}, 0.0, '', '')
     {on_conflict}"""
 # A new holder leaves the fingerprint, the order, the first sight and the last error as they are.
 TAKE: Final = """
@@ -88,7 +90,7 @@ TAKE: Final = """
 
 # Compare-and-set: each matches the row if the claim was still held.
 COMPLETE: Final = """
-    UPDATE {claims} SET state = 'done', updated = {now}, retain_until = {now} + :retain
+    UPDATE {claims} SET state = 'done', updated = {now}, retain_until = {now} + :retain, result = :result
     WHERE natural_key = :key AND owner = :owner AND generation = :generation AND state = 'pending'"""
 RELEASE: Final = """
     UPDATE {claims} SET state = 'released', updated = {now}, last_error = :error
@@ -101,11 +103,15 @@ LEFT_AS: Final = """
     SELECT state FROM {claims} WHERE natural_key = :key AND owner = :owner AND generation = :generation"""
 
 BY_ORDER: Final = """
-    SELECT natural_key, order_no, state, generation, attempts, first_seen, updated, lease_until, last_error
+    SELECT
+        natural_key, order_no, state, generation, attempts, first_seen, updated, lease_until, last_error,
+        fingerprint, result
     FROM {claims} WHERE order_no = :order_no AND natural_key > :after
     ORDER BY natural_key LIMIT :limit"""
 BY_STATE: Final = """
-    SELECT natural_key, order_no, state, generation, attempts, first_seen, updated, lease_until, last_error
+    SELECT
+        natural_key, order_no, state, generation, attempts, first_seen, updated, lease_until, last_error,
+        fingerprint, result
     FROM {claims} WHERE state = :state AND updated <= :until
         AND (updated > :after_updated OR (updated = :after_updated AND natural_key > :after))
     ORDER BY updated, natural_key LIMIT :limit"""

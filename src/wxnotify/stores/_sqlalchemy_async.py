@@ -92,9 +92,9 @@ class AsyncSQLAlchemyStore:
             partial(self._verbs.held, key, **named),
         )
 
-    async def complete(self, claim: Claim, *, retain: float) -> CompleteOutcome:
+    async def complete(self, claim: Claim, *, retain: float, result: str = "") -> CompleteOutcome:
         """See :meth:`wxnotify.idempotency.Store.complete`."""
-        return await self._run(partial(self._verbs.complete, claim, retain=retain))
+        return await self._run(partial(self._verbs.complete, claim, retain=retain, result=result))
 
     async def release(self, claim: Claim, *, error: str) -> ReleaseOutcome:
         """See :meth:`wxnotify.idempotency.Store.release`; *error* is cut to 512 characters."""

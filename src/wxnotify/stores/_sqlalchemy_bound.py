@@ -76,12 +76,14 @@ class SQLAlchemyBound:
                 self._began = None  # so that it is refused again at the end
                 raise
 
-    def complete(self, claim: Claim, *, retain: float) -> CompleteOutcome:
+    def complete(self, claim: Claim, *, retain: float, result: str = "") -> CompleteOutcome:
         """See :meth:`wxnotify.idempotency.Bound.complete`."""
         connection = self._the_same()
         if claim == self._completed:
             return CompleteOutcome.ALREADY
-        if not self._run(connection, self._database.verbs.complete_bound(claim, retain=retain)):
+        if not self._run(
+            connection, self._database.verbs.complete_bound(claim, retain=retain, result=result)
+        ):
             self._refuse(connection, claim)
         self._completed = claim
         return CompleteOutcome.DONE
@@ -200,9 +202,9 @@ class AsyncSQLAlchemyBound:
         if not database.is_postgresql:
             self._start_in_time(given)
 
-    async def complete(self, claim: Claim, *, retain: float) -> CompleteOutcome:
+    async def complete(self, claim: Claim, *, retain: float, result: str = "") -> CompleteOutcome:
         """See :meth:`wxnotify.idempotency.Bound.complete`."""
-        return await greenlet_spawn(self._bound.complete, claim, retain=retain)
+        return await greenlet_spawn(self._bound.complete, claim, retain=retain, result=result)
 
     async def put(self, key: str, notification: bytes, *, again_in: float) -> None:
         """See :meth:`wxnotify.inbox.InboxBound.put`."""

@@ -104,6 +104,7 @@ def claim_tables(
             Column("updated", Double, nullable=False),
             Column("retain_until", Double, nullable=False),
             Column("last_error", Text, nullable=False),
+            Column("result", String(256), nullable=False),
             CheckConstraint("state IN ('pending', 'released', 'done')", name=conv(f"{claims}_state_known")),
             # For purge and records, which would else read the whole table.
             Index(f"{claims}_state", "state", "updated"),

@@ -47,12 +47,12 @@ class SQLiteBound:
         except sqlite3.Error as error:
             raise StoreUnavailable(f"bind: {error}") from error
 
-    def complete(self, claim: Claim, *, retain: float) -> CompleteOutcome:
+    def complete(self, claim: Claim, *, retain: float, result: str = "") -> CompleteOutcome:
         """See :meth:`wxnotify.idempotency.Bound.complete`."""
         self._check_still_the_same()
         if claim == self._completed:
             return CompleteOutcome.ALREADY
-        if not self._run(self._verbs.complete_bound(claim, retain=retain)):
+        if not self._run(self._verbs.complete_bound(claim, retain=retain, result=result)):
             # Done by an earlier transaction is no better than lost: what this
             # one did to the order would be done a second time.
             raise ClaimLost(f"key {shown(claim.key)}: the claim is not held any more; roll back")

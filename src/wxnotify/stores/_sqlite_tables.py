@@ -19,7 +19,8 @@ CREATE: Final = (
         first_seen REAL NOT NULL,
         updated REAL NOT NULL,
         retain_until REAL NOT NULL,
-        last_error TEXT NOT NULL
+        last_error TEXT NOT NULL,
+        result TEXT NOT NULL
     ) STRICT, WITHOUT ROWID""",
     # For purge and records, which would else read the whole table.
     """CREATE INDEX IF NOT EXISTS main."{claims}_state" ON "{claims}" (state, updated)""",

@@ -27,6 +27,7 @@ from ..idempotency import (
     check_key,
     check_lease,
     check_purge,
+    check_result,
     check_retain,
     cut_error,
     cut_order_no,
@@ -102,16 +103,17 @@ class MemoryStore:
                 self._kept[key] = _Kept(row, cut_order_no(order_no), first_seen=now, updated=now)
             return claim
 
-    def complete(self, claim: Claim, *, retain: float) -> CompleteOutcome:
+    def complete(self, claim: Claim, *, retain: float, result: str = "") -> CompleteOutcome:
         """See :meth:`wxnotify.idempotency.Store.complete`."""
         check_retain(retain)
+        check_result(result)
         with self._lock:
             kept = self._held_by(claim)
             if kept is None or kept.row.state is State.RELEASED:
                 return CompleteOutcome.LOST
             if kept.row.state is State.DONE:
                 return CompleteOutcome.ALREADY
-            kept.row = kept.row._replace(state=State.DONE)
+            kept.row = kept.row._replace(state=State.DONE, result=result)
             kept.updated = kept.done_at = self._clock()
             kept.retain_until = kept.done_at + retain
             return CompleteOutcome.DONE
@@ -183,6 +185,8 @@ class MemoryStore:
             updated=self._date(kept.updated),
             lease_until=self._date(row.lease_until),
             last_error=kept.last_error,
+            fingerprint=row.fingerprint,
+            result=row.result,
         )
 
     def _held_by(self, claim: Claim) -> _Kept | None:

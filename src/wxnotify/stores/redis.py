@@ -92,9 +92,9 @@ class RedisStore:
             self._verbs.claim(key, fingerprint=fingerprint, owner=owner, lease=lease, order_no=order_no)
         )
 
-    def complete(self, claim: Claim, *, retain: float) -> CompleteOutcome:
+    def complete(self, claim: Claim, *, retain: float, result: str = "") -> CompleteOutcome:
         """See :meth:`wxnotify.idempotency.Store.complete`; the claim expires after *retain* seconds."""
-        return self._run(self._verbs.complete(claim, retain=retain))
+        return self._run(self._verbs.complete(claim, retain=retain, result=result))
 
     def release(self, claim: Claim, *, error: str) -> ReleaseOutcome:
         """See :meth:`wxnotify.idempotency.Store.release`; *error* is cut to 512 characters."""
@@ -199,9 +199,9 @@ class AsyncRedisStore:
             self._verbs.claim(key, fingerprint=fingerprint, owner=owner, lease=lease, order_no=order_no)
         )
 
-    async def complete(self, claim: Claim, *, retain: float) -> CompleteOutcome:
+    async def complete(self, claim: Claim, *, retain: float, result: str = "") -> CompleteOutcome:
         """See :meth:`RedisStore.complete`."""
-        return await self._run(self._verbs.complete(claim, retain=retain))
+        return await self._run(self._verbs.complete(claim, retain=retain, result=result))
 
     async def release(self, claim: Claim, *, error: str) -> ReleaseOutcome:
         """See :meth:`RedisStore.release`."""

@@ -118,9 +118,9 @@ class SQLAlchemyStore:
             partial(self._verbs.held, key, **named),
         )
 
-    def complete(self, claim: Claim, *, retain: float) -> CompleteOutcome:
+    def complete(self, claim: Claim, *, retain: float, result: str = "") -> CompleteOutcome:
         """See :meth:`wxnotify.idempotency.Store.complete`."""
-        return self._run(partial(self._verbs.complete, claim, retain=retain))
+        return self._run(partial(self._verbs.complete, claim, retain=retain, result=result))
 
     def release(self, claim: Claim, *, error: str) -> ReleaseOutcome:
         """See :meth:`wxnotify.idempotency.Store.release`; *error* is cut to 512 characters."""

@@ -119,9 +119,9 @@ class SQLiteStore:
             self._verbs.claim(key, fingerprint=fingerprint, owner=owner, lease=lease, order_no=order_no)
         )
 
-    def complete(self, claim: Claim, *, retain: float) -> CompleteOutcome:
+    def complete(self, claim: Claim, *, retain: float, result: str = "") -> CompleteOutcome:
         """See :meth:`wxnotify.idempotency.Store.complete`."""
-        return self._run(self._verbs.complete(claim, retain=retain))
+        return self._run(self._verbs.complete(claim, retain=retain, result=result))
 
     def release(self, claim: Claim, *, error: str) -> ReleaseOutcome:
         """See :meth:`wxnotify.idempotency.Store.release`; *error* is cut to 512 characters."""

@@ -54,13 +54,13 @@ class DjangoBound:
         else:
             self._run(_ask(f"SAVEPOINT {self._savepoint}", "count"))
 
-    def complete(self, claim: Claim, *, retain: float) -> CompleteOutcome:
+    def complete(self, claim: Claim, *, retain: float, result: str = "") -> CompleteOutcome:
         """See :meth:`wxnotify.idempotency.Bound.complete`."""
         self._check_block()
         if claim == self._completed:
             return CompleteOutcome.ALREADY
         self._release_savepoint()
-        if not self._run(self._verbs.complete_bound(claim, retain=retain)):
+        if not self._run(self._verbs.complete_bound(claim, retain=retain, result=result)):
             if self._began and self._run(_ask(_BEGAN)) != [(self._began,)]:
                 raise _ended("another one has begun since")
             # Done by an earlier transaction is no better than lost: what this

@@ -46,6 +46,7 @@ class StoredClaim(models.Model):
     updated = models.FloatField()
     retain_until = models.FloatField()
     last_error = _text(512)
+    result = _text(256)
 
     class Meta:  # noqa: D106
         db_table = "wxnotify_claims"

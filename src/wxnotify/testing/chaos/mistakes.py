@@ -34,15 +34,15 @@ class Apart(Mistaken):
 
     def __init__(self, store: Any) -> None:
         super().__init__(store)
-        self._held: ContextVar[tuple[Claim, float]] = ContextVar("held")
+        self._held: ContextVar[tuple[Claim, float, str]] = ContextVar("held")
 
     def bind(self, connection: Any) -> Any:
         """Bind to nothing."""
         return self
 
-    def complete(self, claim: Claim, *, retain: float) -> CompleteOutcome:
+    def complete(self, claim: Claim, *, retain: float, result: str = "") -> CompleteOutcome:
         """Only remember that it is to be done."""
-        self._held.set((claim, retain))
+        self._held.set((claim, retain, result))
         return CompleteOutcome.DONE
 
     @contextmanager
@@ -53,8 +53,8 @@ class Apart(Mistaken):
 
     def find(self, key: str) -> Any:
         """Complete at last."""
-        claim, retain = self._held.get()
-        self._store.complete(claim, retain=retain)
+        claim, retain, result = self._held.get()
+        self._store.complete(claim, retain=retain, result=result)
         return self._store.find(key)
 
 
@@ -67,9 +67,9 @@ class Unfenced(Mistaken):
 
 
 class _UnfencedBound(Mistaken):
-    def complete(self, claim: Claim, *, retain: float) -> CompleteOutcome:
+    def complete(self, claim: Claim, *, retain: float, result: str = "") -> CompleteOutcome:
         try:
-            outcome: CompleteOutcome = self._store.complete(claim, retain=retain)
+            outcome: CompleteOutcome = self._store.complete(claim, retain=retain, result=result)
             return outcome
         except ClaimLost:
             return CompleteOutcome.DONE

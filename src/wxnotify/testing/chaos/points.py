@@ -133,9 +133,9 @@ class WatchedStore:
             self._trap.reached(Point.CLAIMED)
         return claim
 
-    def complete(self, claim: Claim, *, retain: float) -> CompleteOutcome:
+    def complete(self, claim: Claim, *, retain: float, result: str = "") -> CompleteOutcome:
         """Complete."""
-        outcome: CompleteOutcome = self._store.complete(claim, retain=retain)
+        outcome: CompleteOutcome = self._store.complete(claim, retain=retain, result=result)
         if outcome is not CompleteOutcome.LOST:
             self._note(current.get(), "done")
         self._trap.reached(Point.COMPLETED)
@@ -177,9 +177,9 @@ class WatchedAsyncStore:
             self._trap.reached(Point.CLAIMED)
         return claim
 
-    async def complete(self, claim: Claim, *, retain: float) -> CompleteOutcome:
+    async def complete(self, claim: Claim, *, retain: float, result: str = "") -> CompleteOutcome:
         """Complete."""
-        outcome: CompleteOutcome = await self._store.complete(claim, retain=retain)
+        outcome: CompleteOutcome = await self._store.complete(claim, retain=retain, result=result)
         if outcome is not CompleteOutcome.LOST:
             self._note(current.get(), "done")
         self._trap.reached(Point.COMPLETED)

@@ -40,7 +40,16 @@ except ImportError as error:
     raise ImportError("wxnotify.testing.store_conformance is a pytest suite: pip install pytest") from error
 
 # So that a failure shows the values.
-for _name in ("arguments", "at_once", "claims", "completions", "inbox", "records", "same_transaction"):
+for _name in (
+    "arguments",
+    "at_once",
+    "claims",
+    "completions",
+    "inbox",
+    "records",
+    "results",
+    "same_transaction",
+):
     pytest.register_assert_rewrite(f"{__name__}.{_name}")
 
 from .arguments import TestArguments, TestKeys  # noqa: E402 - after they are registered
@@ -48,6 +57,7 @@ from .at_once import TestAtOnce  # noqa: E402
 from .claims import TestClaim, TestFingerprint  # noqa: E402
 from .completions import TestComplete, TestExtend, TestFencing, TestRelease  # noqa: E402
 from .records import TestFind, TestPurge, TestRecords  # noqa: E402
+from .results import TestResult  # noqa: E402
 from .subject import Run, Subject, event_loop  # noqa: E402
 
 __all__ = [
@@ -65,5 +75,6 @@ __all__ = [
     "TestPurge",
     "TestRecords",
     "TestRelease",
+    "TestResult",
     "event_loop",
 ]

@@ -262,7 +262,7 @@ class TestPurge:
         subject.advance(KEEP + HOUR)
         subject.purge(KEEP, limit=1)
         claim = claim_key(subject, fingerprint=OTHER_CONTENT, order_no="B-1")
-        assert claim[2:] == (ClaimOutcome.ACQUIRED, 1, 1)
+        assert claim[2:5] == (ClaimOutcome.ACQUIRED, 1, 1)
         record = subject.find(KEY)
         assert record is not None
         assert record.order_no == "B-1"

@@ -203,6 +203,24 @@ class TestSameTransaction:
         assert state(subject) is State.PENDING
         assert subject.effects(KEY) == 0
 
+    def test_the_result_stands_or_falls_with_the_effect(self, subject: Subject) -> None:
+        claim = claim_key(subject)
+
+        def complete_and_fail(said: str) -> None:
+            with subject.transaction() as connection:
+                bound = subject.bind(connection)
+                bound.complete(claim, retain=KEEP, result=said)
+                raise Mine
+
+        with pytest.raises(Mine):
+            complete_and_fail("rolled back")
+        record = found(subject)
+        assert record is not None
+        assert record.result == ""
+        with subject.transaction() as connection:
+            subject.bind(connection).complete(claim, retain=KEEP, result="committed")
+        assert at_once(subject, 1, lambda _: claim_key(subject))[0].result == "committed"
+
     def test_a_bad_retention_is_refused_and_the_claim_stays_open(self, subject: Subject) -> None:
         claim = claim_key(subject)
 

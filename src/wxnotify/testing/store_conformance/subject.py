@@ -138,9 +138,9 @@ class Subject:
         )
         return answer
 
-    def complete(self, claim: Claim, *, retain: float) -> CompleteOutcome:
+    def complete(self, claim: Claim, *, retain: float, result: str = "") -> CompleteOutcome:
         """See :meth:`wxnotify.idempotency.Store.complete`."""
-        answer: CompleteOutcome = self._call(self.store.complete, claim, retain=retain)
+        answer: CompleteOutcome = self._call(self.store.complete, claim, retain=retain, result=result)
         return answer
 
     def release(self, claim: Claim, *, error: str) -> ReleaseOutcome:
@@ -250,9 +250,9 @@ class BoundSubject:
         self.bound: Any = bound
         self._call = call
 
-    def complete(self, claim: Claim, *, retain: float) -> CompleteOutcome:
+    def complete(self, claim: Claim, *, retain: float, result: str = "") -> CompleteOutcome:
         """See :meth:`wxnotify.idempotency.Bound.complete`."""
-        answer: CompleteOutcome = self._call(self.bound.complete, claim, retain=retain)
+        answer: CompleteOutcome = self._call(self.bound.complete, claim, retain=retain, result=result)
         return answer
 
     def put(self, key: str, notification: bytes, *, again_in: float) -> None:

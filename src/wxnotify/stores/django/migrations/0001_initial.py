@@ -43,6 +43,7 @@ class Migration(migrations.Migration):
                 ("updated", models.FloatField()),
                 ("retain_until", models.FloatField()),
                 ("last_error", _text(512)),
+                ("result", _text(256)),
             ],
             options={
                 "db_table": "wxnotify_claims",
