@@ -38,6 +38,7 @@ from wxnotify._flow import (
     Expect,
     Find,
     Handle,
+    Handled,
     HandOver,
     Release,
     Settled,
@@ -71,6 +72,7 @@ TWO_LOOKS = 0.06
 WHEN = datetime(2026, 1, 1, tzinfo=timezone.utc)
 #: Instead of a flow's number: its process died.
 CRASHED = -1
+INSIDE = Handled(inside=True)
 
 # What is promised.
 DONE_IS_FINAL = "a row that is done never changes again"
@@ -294,8 +296,8 @@ class World:
         """See ``Store.find``."""
         if self.row is None:
             return None
-        _, _, _, generation, attempts, _ = self.row
-        return Record(KEY, "", self.row.state, generation, attempts, WHEN, WHEN, WHEN, "")
+        state, fingerprint, _, generation, attempts, *_ = self.row
+        return Record(KEY, "", state, generation, attempts, WHEN, WHEN, WHEN, "", fingerprint, "")
 
     # --- the orders' database
 
@@ -369,10 +371,10 @@ class World:
         delivery, command = self.deliveries[n], self.reached(n)
         if isinstance(command, Handle):
             if self.setup.transaction:
-                self._tell(n, True if self.commit(n, command.claim.generation) else ClaimLost)
+                self._tell(n, INSIDE if self.commit(n, command.claim.generation) else ClaimLost)
             elif delivery.changed:
                 self.set(n, changed=False)
-                self._tell(n, False)
+                self._tell(n, Handled(inside=False))
             else:
                 self.change(n, command.claim.generation)
                 self.set(n, changed=True)
@@ -402,7 +404,7 @@ class World:
             self._tell(n, ConnectionError if isinstance(command, Handle) else StoreUnavailable)
         else:
             assert what == "is forgotten"
-            self._tell(n, True)
+            self._tell(n, INSIDE)
 
     def _sent(self, command: Command | Settled | None) -> Iterator[Sent]:
         """Give what may arrive of a command that its sender does not wait for."""

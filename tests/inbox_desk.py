@@ -232,8 +232,8 @@ class AwaitedInboxBound:
     async def put(self, key: str, stored: bytes, *, again_in: float) -> None:
         self._bound.put(key, stored, again_in=again_in)
 
-    async def complete(self, claim: Any, *, retain: float) -> Any:
-        return self._bound.complete(claim, retain=retain)
+    async def complete(self, claim: Any, *, retain: float, result: str = "") -> Any:
+        return self._bound.complete(claim, retain=retain, result=result)
 
 
 TRANSACTIONAL = [entry for entry in SUBJECTS if entry.promise == "same-transaction"]

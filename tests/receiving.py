@@ -95,7 +95,8 @@ def assert_told(reply: Reply, event: Event) -> None:
     if event.outcome.success:
         assert reply == SUCCESS
     else:
-        assert reply == build_reply("FAIL", event.code, status=event.status)
+        dialect = "APIv3" if event.dialect == "APIv3" else "APIv2"
+        assert reply == build_reply("FAIL", event.code, status=event.status, dialect=dialect)
 
 
 class FaultyStore(MemoryStore):
@@ -123,8 +124,8 @@ class FaultyStore(MemoryStore):
     def claim(self, key: str, *, fingerprint: bytes, owner: bytes, lease: float, order_no: str = "") -> Claim:
         return self._call("claim", key, fingerprint=fingerprint, owner=owner, lease=lease, order_no=order_no)
 
-    def complete(self, claim: Claim, *, retain: float) -> CompleteOutcome:
-        return self._call("complete", claim, retain=retain)
+    def complete(self, claim: Claim, *, retain: float, result: str = "") -> CompleteOutcome:
+        return self._call("complete", claim, retain=retain, result=result)
 
     def release(self, claim: Claim, *, error: str) -> ReleaseOutcome:
         return self._call("release", claim, error=error)

@@ -28,37 +28,66 @@ MAY_IMPORT = {
     "_wire": {"errors"},
     "_keys": {"errors"},
     "_request": {"errors"},
-    "_signature": {"errors", "_keys"},
-    "_notifications": {"errors", "_signature"},
-    "_checks": {"errors", "_notifications"},
-    "_reply": {"errors", "_wire"},
-    "_merchants": {"errors", "_checks", "_notifications", "_signature", "_keys"},
+    "_headers": {"errors"},
+    "_fields": {"errors"},
     "_events": {"errors"},
-    "_flow": {"errors", "idempotency", "_notifications", "_checks", "_events"},
-    "_drivers": {"errors", "idempotency", "inbox", "_notifications", "_checks", "_flow"},
-    "inbox": {"errors", "idempotency", "_notifications", "_signature"},
-    "_report": {"errors", "_events", "_flow", "_notifications", "_reply"},
-    "_work": {"errors", "idempotency", "inbox", "_drivers", "_events", "_flow", "_notifications", "_report"},
-    "_query": {"errors", "_wire", "_signature", "_notifications", "_merchants", "_keys"},
+    "_resources": {"errors"},
+    "_ciphers": {"errors", "_keys"},
+    "_signature": {"errors", "_keys"},
+    "_decrypted": {"errors", "_keys", "_wire", "_ciphers"},
+    "_notifications": {"errors", "_signature", "_decrypted", "_resources"},
+    # One file a kind, or a family of them: what they read, and how.
+    "_payments": {"errors", "_fields", "_notifications", "_resources", "_signature"},
+    "_combined": {"errors", "_fields", "_notifications", "_payments", "_resources", "_signature"},
+    "_refunds": {"errors", "_fields", "_notifications", "_decrypted", "_resources"},
+    "_contracts": {"errors", "_fields", "_notifications", "_resources", "_signature"},
+    "_scans": {"errors", "_fields", "_keys", "_notifications", "_reply", "_signature", "_wire"},
+    "_pay_after": {"errors", "_ciphers", "_fields", "_keys", "_notifications", "_signature", "_wire"},
+    "_events_v3": {"errors", "_fields", "_notifications", "_resources"},
+    "_reply": {"errors", "_wire"},
+    "_checks": {"errors", "_payments"},
+    "_merchants": {
+        "errors", "_checks", "_headers", "_keys", "_notifications", "_payments", "_resources", "_signature",
+    },
+    "_query": {"errors", "_wire", "_signature", "_payments", "_merchants", "_keys"},
+    "_flow": {"errors", "idempotency", "_notifications", "_payments", "_checks", "_events"},
+    "reconcile": {"errors", "idempotency", "_payments"},
     "_receiver": CORE - {"__init__"},
     "__init__": CORE - {"__init__"},
 }
+_KINDS = {"_payments", "_combined", "_refunds", "_contracts", "_scans", "_pay_after", "_events_v3"}
+MAY_IMPORT |= {
+    "_kinds": {"_keys", "_notifications", "_resources", "_signature"} | _KINDS,
+    "inbox": {"errors", "idempotency", "_decrypted", "_kinds", "_notifications", "_resources", "_signature"}
+    | _KINDS,
+    "_authentication": {
+        "errors", "_ciphers", "_decrypted", "_headers", "_kinds", "_merchants", "_notifications",
+        "_refunds", "_reply", "_signature", "_wire",
+    },
+    "_drivers": {
+        "errors", "idempotency", "inbox", "_checks", "_flow", "_kinds", "_notifications", "_payments",
+        "_scans",
+    },
+    "_report": {"errors", "_events", "_flow", "_notifications", "_reply"},
+    "_work": {"errors", "idempotency", "inbox", "_drivers", "_events", "_flow", "_notifications", "_report"},
+}  # fmt: skip
 FOLDERS = {
     "stores": {"errors", "idempotency"},
     "adapters": CORE,
-    "testing": CORE | set(wxnotify.__all__) | {"stores.url", "cli.terminal"},
+    "apiv3": CORE,
+    "testing": CORE | set(wxnotify.__all__) | {"stores.url", "cli.terminal", "apiv3"},
 }
 # A folder's file that may import more, and why.
 BESIDES = {
     # Django's system checks look at the merchant's receiver.
     "stores/django/_configured.py": {"_receiver", "_signature", "_wire", "testing"},
 }
-MAX_LINES = 320
+MAX_LINES = 330
 # Longer on purpose, with the lines they may have.
 LONGER = {
-    "errors.py": 440,  # one class a refusal, in one place
-    "idempotency.py": 460,  # a contract: mostly words
-    "_receiver.py": 500,  # the public pipeline, sync and async
+    "errors.py": 510,  # one class a refusal, in one place
+    "idempotency.py": 480,  # a contract: mostly words
+    "_receiver.py": 560,  # the public pipeline, sync and async
 }
 
 

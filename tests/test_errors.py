@@ -15,9 +15,13 @@ CODES = {
     "AmbiguousSignature": ("ambiguous_signature", 401),
     "AmountMismatch": ("amount_mismatch", 422),
     "AttributeForbidden": ("attribute_forbidden", 400),
+    "BadBill": ("bad_bill", 422),
+    "BadCiphertext": ("bad_ciphertext", 401),
     "BadEncoding": ("bad_encoding", 400),
     "BadField": ("bad_field", 422),
     "BadFieldName": ("bad_field_name", 400),
+    "BadHeader": ("bad_header", 401),
+    "BadJSON": ("bad_json", 400),
     "BadSignType": ("bad_sign_type", 401),
     "BadSignature": ("bad_signature", 401),
     "BodyTimeout": ("body_timeout", 408),
@@ -29,6 +33,7 @@ CODES = {
     "DuplicateField": ("duplicate_field", 400),
     "EmptyBody": ("empty_body", 400),
     "ExpectationFailed": ("expectation_failed", 500),
+    "ExtraMissing": ("extra_missing", 501),
     "IncompleteBody": ("incomplete_body", 400),
     "InstructionForbidden": ("instruction_forbidden", 400),
     "Malformed": ("malformed", 400),
@@ -42,6 +47,9 @@ CODES = {
     "NotifyError": ("notify_error", 400),
     "QueryFailed": ("query_failed", 502),
     "ReturnCodeFail": ("return_code_fail", 422),
+    "SandboxKey": ("sandbox_key", 403),
+    "SignatureProbe": ("signature_probe", 401),
+    "StaleTimestamp": ("stale_timestamp", 401),
     "StoreError": ("store_error", 503),
     "StoreUnavailable": ("store_unavailable", 503),
     "NotSettled": ("not_settled", 503),
@@ -51,6 +59,7 @@ CODES = {
     "TransactionMismatch": ("transaction_mismatch", 409),
     "UnknownMerchant": ("unknown_merchant", 403),
     "UnknownOrder": ("unknown_order", 503),
+    "UnknownSerial": ("unknown_serial", 401),
     "UntrustedError": ("untrusted", 401),
 }
 
@@ -58,6 +67,8 @@ ARGUMENTS = {
     "MerchantMismatch": ("A-1001", "mch_id", "1900000110", "'1900000109'"),
     "AmountMismatch": ("A-1001", 1, "CNY", 100, "CNY"),
     "QueryFailed": ("ORDERNOTEXIST", "no such order"),
+    "UnknownSerial": ("5157F09EFDC096DE15EBE81A47057A7232F1B8E1",),
+    "BadBill": ("the totals disagree", 4, "总金额"),
 }
 
 

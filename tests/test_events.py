@@ -17,6 +17,7 @@ STATUS = {
     "lost": 503,
     "conflict": 500,
     "rejected": 400,
+    "probe": 401,
     "handler_failed": 500,
     "store_down": 503,
 }
@@ -56,6 +57,7 @@ def test_only_what_is_durably_done_is_success_and_has_status_200() -> None:
         (Outcome.HANDLER_FAILED, "not_committed", "ERROR"),
         (Outcome.STORE_DOWN, "store_down", "ERROR"),
         (Outcome.REJECTED, "method_not_allowed", "DEBUG"),
+        (Outcome.PROBE, "signature_probe", "INFO"),
         (Outcome.REJECTED, "bad_signature", "WARNING"),
         (Outcome.REJECTED, "dtd_forbidden", "WARNING"),
         (Outcome.REJECTED, "unknown_order", "WARNING"),

@@ -10,7 +10,19 @@ from typing import Any
 import pytest
 
 from wxnotify import Expected, Outcome, Payment
-from wxnotify._flow import Command, Complete, DoClaim, Expect, Find, Handle, Release, Settled, Sleep, settle
+from wxnotify._flow import (
+    Command,
+    Complete,
+    DoClaim,
+    Expect,
+    Find,
+    Handle,
+    Handled,
+    Release,
+    Settled,
+    Sleep,
+    settle,
+)
 from wxnotify.errors import AmountMismatch, ClaimLost, MerchantMismatch, StoreUnavailable, UnknownOrder
 from wxnotify.idempotency import Claim, ClaimOutcome, CompleteOutcome, Record, ReleaseOutcome, State
 from wxnotify.testing import payment
@@ -31,7 +43,7 @@ CLAIM = claimed()
 
 def found(state: State, generation: int = CLAIM.generation) -> Record:
     now = datetime.now(timezone.utc)
-    return Record(PAYMENT.key, "", state, generation, 5, now, now, now, "")
+    return Record(PAYMENT.key, "", state, generation, 5, now, now, now, "", PAYMENT.fingerprint, "")
 
 
 class Played:
@@ -87,7 +99,7 @@ def at_handler() -> Played:
 
 def at_complete() -> Played:
     played = at_handler()
-    played.answer(False)
+    played.answer(Handled(inside=False))
     return played
 
 
@@ -105,7 +117,7 @@ def at_release() -> Played:
 
 def at_find() -> Played:
     played = at_handler()
-    played.answer(True)
+    played.answer(Handled(inside=True))
     return played
 
 
@@ -126,8 +138,8 @@ def test_a_payment_is_expected_then_claimed_then_handled_then_completed() -> Non
     played.answer(CLAIM)
     assert played.command == Handle(PAYMENT, CLAIM)
     played.clock.now += 1.25
-    played.answer(False)
-    assert played.command == Complete(CLAIM)
+    played.answer(Handled(inside=False))
+    assert played.command == Complete(CLAIM, "")
     played.clock.now += 1
     played.answer(CompleteOutcome.DONE)
     assert played.settled == Settled(Outcome.HANDLED, "handled", attempts=5, handler_seconds=1.25)
@@ -235,7 +247,7 @@ def test_a_completion_that_was_not_acknowledged_is_tried_again_and_may_find_itse
     played.throw(StoreUnavailable())
     assert played.command == Sleep(0.1)
     played.answer()
-    assert played.command == Complete(CLAIM)
+    assert played.command == Complete(CLAIM, "")
     played.answer(CompleteOutcome.ALREADY)
     assert played.settled is not None
     assert played.settled.outcome is Outcome.HANDLED
@@ -248,7 +260,7 @@ def test_a_completion_the_store_never_acknowledges_is_no_success() -> None:
         played.throw(error)
         assert isinstance(played.command, Sleep)
         played.answer()
-        assert played.command == Complete(CLAIM)
+        assert played.command == Complete(CLAIM, "")
     played.throw(errors[2])
     assert played.settled is not None
     assert played.settled.outcome is Outcome.STORE_DOWN

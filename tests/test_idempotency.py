@@ -16,6 +16,7 @@ from wxnotify.idempotency import (
     check_key,
     check_lease,
     check_purge,
+    check_result,
     check_retain,
     cut_error,
     cut_order_no,
@@ -26,6 +27,7 @@ KEY = "payment:1900000109:4200000001"
 OWNER, OTHER = b"a" * 16, b"b" * 16
 CONTENT, OTHER_CONTENT = b"c" * 32, b"d" * 32
 NOW = 1_000.0
+SAID = "wx201410272009395522657a690389285100"
 
 #: The whole of judge(), but for the fingerprint: state, whose claim it is, whether its
 #: lease has run out; then the outcome and the generation and attempts that come with it.
@@ -46,7 +48,9 @@ SITUATIONS = [
 
 
 def row(state: State, owner: bytes, expired: bool) -> Row:
-    return Row(state, CONTENT, owner, generation=3, attempts=5, lease_until=NOW if expired else NOW + 1)
+    return Row(
+        state, CONTENT, owner, generation=3, attempts=5, lease_until=NOW if expired else NOW + 1, result=SAID
+    )
 
 
 def test_an_unknown_key_is_acquired_for_the_first_time():
@@ -57,7 +61,8 @@ def test_an_unknown_key_is_acquired_for_the_first_time():
 @pytest.mark.parametrize(("state", "holder", "expired", "outcome", "generation", "attempts"), SITUATIONS)
 def test_each_situation_has_its_outcome(state, holder, expired, outcome, generation, attempts):
     claim = judge(row(state, holder, expired), key=KEY, fingerprint=CONTENT, owner=OWNER, now=NOW)
-    assert claim == Claim(KEY, OWNER, outcome, generation, attempts)
+    said = SAID if outcome is ClaimOutcome.COMPLETED else ""
+    assert claim == Claim(KEY, OWNER, outcome, generation, attempts, said)
 
 
 @pytest.mark.parametrize(("state", "holder", "expired"), [situation[:3] for situation in SITUATIONS])
@@ -124,6 +129,20 @@ def test_a_purge_without_a_limit_is_refused(limit):
     with pytest.raises(ConfigurationError, match="limit is how many") as refusal:
         check_purge(MIN_RETAIN_SECONDS, limit)
     assert refusal.value.code == "configuration"
+
+
+@pytest.mark.parametrize("result", ["", SAID, " ", "x" * 256, "已售罄", "💥" * 256, 'a"b\\c'])
+def test_a_result_is_taken_as_it_is(result):
+    assert check_result(result) is result
+
+
+@pytest.mark.parametrize(
+    "result", ["x" * 257, "a\0b", "a\n", "\x7f", "\x85", "\u2028", "\u202e", "a\ud800", b"wx2014", None, 1]
+)
+def test_a_result_that_some_backend_could_not_keep_whole_is_refused(result):
+    with pytest.raises(StoreError, match="at most 256 characters that print") as refusal:
+        check_result(result)
+    assert refusal.value.code == "store_error"
 
 
 @pytest.mark.parametrize(("cut", "size"), [(cut_error, 512), (cut_order_no, 64)])

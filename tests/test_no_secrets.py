@@ -100,7 +100,7 @@ CASES = [
     Case("merchant_unknown", lambda: Ring(Merchant(MCH_ID, APPID, KEY)).find({})),
     Case(
         "foreign_payment",
-        lambda: Merchant("1", APPID, KEY).check(verify(signed(PAID), KEY)),
+        lambda: Merchant("1", APPID, KEY).check_fields(verify(signed(PAID), KEY)),
     ),
     Case("wrong_amount", lambda: check_amount(Payment.from_verified(verify(signed(PAID), KEY)), 1)),
     Case(

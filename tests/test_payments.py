@@ -71,7 +71,7 @@ def test_only_what_verify_returned_is_read(made_of):
 
 
 def test_a_payment_is_not_made_by_hand():
-    with pytest.raises(TypeError, match="from_verified"):
+    with pytest.raises(TypeError, match="authenticated fields alone"):
         Payment()
 
 
@@ -209,7 +209,7 @@ def test_a_transaction_id_may_have_64_characters():
 @pytest.mark.parametrize(
     "text",
     ["20261123", "20261123120000 ", "20261323120000", "20261132120000", "20261123250000", "20261123126000",
-     "20261123120060", "00001123120000", "２０２６１１２３１２００００", "2026-11-23 12:00:00", "9" * 14,
+     "20261123120060", "00001123120000", "２０２６１１２３１２００００", "2026-11-23T12:00:00", "9" * 14,
      "x" * 5_000],
 )  # fmt: skip
 def test_an_odd_time_never_costs_a_payment(text):
@@ -316,7 +316,6 @@ def test_what_may_differ_between_two_deliveries_is_not_in_the_fingerprint(change
         {"total_fee": "1"},
         {"out_trade_no": "B-1"},
         {"fee_type": "USD"},
-        {"openid": "o2"},
         {"sub_mch_id": "1900000110"},
     ],
     ids=str,
@@ -325,6 +324,10 @@ def test_the_same_transaction_with_other_business_content_is_seen(changes):
     assert payment(**changes).key == payment().key
     assert payment(**changes).fingerprint != payment().fingerprint
     assert payment(**changes) != payment()
+
+
+def test_the_payer_is_no_business_content_because_dialects_and_queries_name_payers_differently():
+    assert payment(openid="o2") == payment()
 
 
 @pytest.mark.parametrize(
@@ -342,7 +345,7 @@ def test_attempts_that_failed_differently_have_one_fingerprint():
 
 def test_the_fingerprint_is_sha_256_of_values_led_by_their_lengths():
     # Stored in databases: another release must find the same 32 bytes.
-    content = ["1900000110", "A-1001", "100", "CNY", PAID["openid"]]
+    content = ["1900000110", "A-1001", "100", "CNY"]
     expected = hashlib.sha256("".join(f"{len(part)}:{part}" for part in content).encode()).digest()
     assert payment(sub_mch_id="1900000110").fingerprint == expected
     assert payment(result_code="FAIL").fingerprint == hashlib.sha256(b"0:6:A-1001").digest()

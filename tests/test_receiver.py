@@ -101,7 +101,7 @@ def test_a_receiver_without_an_expectation_is_refused() -> None:
         Receiver(MERCHANT, MemoryStore())
 
 
-@pytest.mark.parametrize("kind", ["refund", "", "Payment"])
+@pytest.mark.parametrize("kind", ["payments", "", "Payment", "支付", "TRANSACTION.SUCCESS"])
 def test_a_handler_of_an_unknown_kind_is_refused(shop: Shop, kind: str) -> None:
     assert code_of(shop.receiver.on, kind) == "configuration"
 

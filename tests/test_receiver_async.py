@@ -68,7 +68,9 @@ def test_whatever_part_is_asynchronous_the_road_is_the_same(part: str) -> None:
     shop = AsyncShop(part, failing=[ValueError("out of stock")])
     forged = notification(key="another-test-key-0123456789abcde")
     unknown = notification(out_trade_no="A-9")
-    replies = shop.received(forged, unknown, PAID, PAID, PAID, notification(openid="another"))
+    shop.orders["A-1002"] = Expected(100)
+    other = notification(out_trade_no="A-1002")  # of the same transaction
+    replies = shop.received(forged, unknown, PAID, PAID, PAID, other)
     assert shop.codes == [
         "bad_signature", "unknown_order", "handler_failed", "handled", "duplicate", "conflict",
     ]  # fmt: skip

@@ -58,7 +58,7 @@ def test_every_resend_is_a_duplicate_and_told_success(store: Store) -> None:
     [
         {"total_fee": "200"},
         {"out_trade_no": "A-1002"},  # one transaction for two orders
-        {"openid": "oTest000000000000000000Another"},
+        {"fee_type": "USD"},
     ],
     ids=str,
 )

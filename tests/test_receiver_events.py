@@ -56,6 +56,8 @@ def test_an_event_says_what_happened_and_how_long_it_took(shop: Shop) -> None:
             attempts=1,
             seconds=1.5,
             handler_seconds=1.5,
+            key=f"payment/{MCH_ID}/4200000000202611230000000001/SUCCESS",
+            dialect="APIv2",
         )
     ]
 
@@ -71,6 +73,7 @@ def test_the_event_of_a_forgery_names_its_body_and_believes_none_of_its_fields(s
         event.detail,
         body_bytes=len(body),
         body_sha256=hashlib.sha256(body).hexdigest(),
+        dialect="APIv2",
     )
 
 
@@ -135,7 +138,11 @@ def test_a_refusal_explains_itself_without_a_traceback(caplog: pytest.LogCapture
 DELIVERIES: dict[str, Callable[[Shop], object]] = {
     "handled": lambda shop: shop.deliver(),
     "duplicate": lambda shop: (shop.deliver(), shop.deliver()),
-    "conflict": lambda shop: (shop.deliver(), shop.deliver(openid="oTestAnother")),
+    "conflict": lambda shop: (
+        shop.orders.update({"A-1002": Expected(100)}),
+        shop.deliver(),
+        shop.deliver(out_trade_no="A-1002", openid="oTestAnother"),
+    ),
     "in_progress": lambda shop: (
         setattr(shop, "during", lambda: shop.receiver.receive(PAID)),
         shop.receiver.receive(PAID),

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, NamedTuple
 
-from ._notifications import Payment
+from ._payments import Payment
 from .errors import AmountMismatch, MerchantMismatch, TransactionMismatch
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _fen(amount: int | Decimal, currency: str) -> int:
 def check_merchant(
     payment: Payment,
     *,
-    mch_id: str,
+    mch_id: str | Collection[str],
     appid: str | Collection[str],
     sub_mch_id: str | Collection[str] = "",
     sub_appid: str | Collection[str] | None = None,
@@ -126,7 +126,8 @@ def check_merchant(
     Args:
         payment: A payment made by :meth:`Payment.from_verified`.
 
-        mch_id: Your merchant id; in service-provider mode the provider's.
+        mch_id: Your merchant id; in service-provider mode the provider's. Several
+            where an order may be of another merchant than the one who combined it.
 
         appid: Your app id, or all of them.
 

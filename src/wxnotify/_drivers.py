@@ -17,8 +17,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ._checks import Expected
-from ._flow import Complete, DoClaim, Expect, Find, Flow, Handle, HandOver, Release, Settled, Sleep
-from ._notifications import Payment
+from ._flow import Complete, DoClaim, Expect, Find, Flow, Handle, Handled, HandOver, Release, Settled, Sleep
+from ._kinds import is_event_type
+from ._notifications import Notification
+from ._payments import Payment
 from .idempotency import Claim
 
 if TYPE_CHECKING:
@@ -56,6 +58,11 @@ class Setup(NamedTuple):
     retain: float
     #: Whether what is handled comes out of the inbox, and does not go into it.
     working: bool = False
+
+    def handler(self, kind: str) -> Handler | None:
+        """Give the handler of a kind; an APIv3 event that has none of its own falls to that of ``event``."""
+        found = self.handlers.get(kind)
+        return self.handlers.get("event") if found is None and is_event_type(kind) else found
 
 
 def is_async(function: object) -> bool:
@@ -208,19 +215,23 @@ def _job(command: Command, setup: Setup, owner: bytes) -> partial[Any]:
             store.claim, key, fingerprint=fingerprint, owner=owner, lease=setup.lease, order_no=order_no
         )
     if isinstance(command, Handle):
-        payment, claim = command
-        handler = setup.handlers[payment.kind]
+        notification, claim = command
+        handler = setup.handler(notification.kind)
+        assert handler is not None  # noqa: S101 - the receiver said so
         if handler.inbox is not None and not setup.working:
             queue = _queue_async if is_async(store.claim) else _queue
-            return partial(queue, handler.inbox, payment, claim, setup)
+            return partial(queue, handler.inbox, notification, claim, setup)
         handle = _handle_async if is_async(handler.function) else _handle
-        return partial(handle, handler, payment, claim, setup)
+        return partial(handle, handler, notification, claim, setup)
     if isinstance(command, HandOver):
-        key, inbox = command.payment.key, setup.handlers[command.payment.kind].inbox
-        assert inbox is not None  # noqa: S101 - the receiver said so
+        handler = setup.handler(command.notification.kind)
+        assert handler is not None  # noqa: S101 - the receiver said so
+        inbox = handler.inbox
+        assert inbox is not None  # noqa: S101 - the same
+        key = command.notification.key
         return partial(_hand_over_async if is_async(inbox.dispatch) else _hand_over, inbox, key)
     if isinstance(command, Complete):
-        return partial(store.complete, command.claim, retain=setup.retain)
+        return partial(store.complete, command.claim, retain=setup.retain, result=command.result)
     if isinstance(command, Release):
         return partial(store.release, command.claim, error=command.error)
     if isinstance(command, Find):
@@ -228,62 +239,70 @@ def _job(command: Command, setup: Setup, owner: bytes) -> partial[Any]:
     raise AssertionError(f"not a command: {command!r}")  # pragma: no cover
 
 
-def _handle(handler: Handler, payment: Payment, claim: Claim, setup: Setup) -> bool:
+def _handle(handler: Handler, notification: Notification, claim: Claim, setup: Setup) -> Handled:
     if handler.transaction is None:
-        finished(handler.function(payment))
-        return False
+        return Handled(False, _result(notification, handler.function(notification)))
     with handler.transaction() as connection:  # type: ignore[union-attr]  # on() saw that they agree
         bound = setup.store.bind(connection)
-        finished(handler.function(payment, connection))
-        bound.complete(claim, retain=setup.retain)
-    return True
+        result = _result(notification, handler.function(notification, connection))
+        bound.complete(claim, retain=setup.retain, result=result)
+    return Handled(True)
 
 
-async def _handle_async(handler: Handler, payment: Payment, claim: Claim, setup: Setup) -> bool:
+async def _handle_async(handler: Handler, notification: Notification, claim: Claim, setup: Setup) -> Handled:
     import asyncio
 
     function: Callable[..., Any] = handler.function
     try:
         if handler.transaction is None:
-            finished(await function(payment))
-            return False
+            return Handled(False, _result(notification, await function(notification)))
         async with handler.transaction() as connection:  # type: ignore[union-attr]  # on() saw that they agree
             bound = setup.store.bind(connection)
-            finished(await function(payment, connection))
-            await bound.complete(claim, retain=setup.retain)
-        return True
+            result = _result(notification, await function(notification, connection))
+            await bound.complete(claim, retain=setup.retain, result=result)
+        return Handled(True)
     except (asyncio.CancelledError, SystemExit) as error:
         # Nobody cancels this task for its caller's sake: it is the loop's end, or
         # something the handler awaited. Either way it has not settled anything.
         raise RuntimeError(f"the handler ended in {type(error).__name__}") from error
 
 
-def _queue(inbox: Inbox, payment: Payment, claim: Claim, setup: Setup) -> bool:
+def _result(notification: Notification, returned: object) -> str:
+    # A scan's handler gives the answer; what any other returns is not looked at.
+    finished(returned)
+    if notification.kind != "scan":
+        return ""
+    from ._scans import scan_result
+
+    return scan_result(returned)
+
+
+def _queue(inbox: Inbox, notification: Notification, claim: Claim, setup: Setup) -> Handled:
     with setup.store.transaction() as connection:
         bound = setup.store.bind(connection)
-        bound.put(payment.key, _packed(payment), again_in=inbox.again_after)
+        bound.put(notification.key, _packed(notification), again_in=inbox.again_after)
         if inbox.within is not None:
-            finished(inbox.within(payment.key, connection))
+            finished(inbox.within(notification.key, connection))
         bound.complete(claim, retain=setup.retain)
-    return True
+    return Handled(True)
 
 
-async def _queue_async(inbox: Inbox, payment: Payment, claim: Claim, setup: Setup) -> bool:
+async def _queue_async(inbox: Inbox, notification: Notification, claim: Claim, setup: Setup) -> Handled:
     async with setup.store.transaction() as connection:
         bound = setup.store.bind(connection)
-        await bound.put(payment.key, _packed(payment), again_in=inbox.again_after)
+        await bound.put(notification.key, _packed(notification), again_in=inbox.again_after)
         if inbox.within is not None:
-            queued = inbox.within(payment.key, connection)
+            queued = inbox.within(notification.key, connection)
             if isinstance(queued, Awaitable):
                 await queued
         await bound.complete(claim, retain=setup.retain)
-    return True
+    return Handled(True)
 
 
-def _packed(payment: Payment) -> bytes:
+def _packed(notification: Notification) -> bytes:
     from .inbox import pack
 
-    return pack(payment)
+    return pack(notification)
 
 
 def _hand_over(inbox: Inbox, key: str) -> None:

@@ -33,6 +33,8 @@ class Outcome(Enum):
     CONFLICT = "conflict"
     #: It is malformed, forged, or not what the order says.
     REJECTED = "rejected"
+    #: WeChat Pay tried, with a signature that is wrong on purpose, whether signatures are checked.
+    PROBE = "probe"
     #: The handler raised, or its transaction did not commit.
     HANDLER_FAILED = "handler_failed"
     #: The idempotency store did not answer.
@@ -57,6 +59,7 @@ _STATUS: Final = {
     Outcome.LOST: 503,
     Outcome.CONFLICT: 500,
     Outcome.REJECTED: 400,
+    Outcome.PROBE: 401,
     Outcome.HANDLER_FAILED: 500,
     Outcome.STORE_DOWN: 503,
 }
@@ -79,7 +82,9 @@ _ALERTS: Final = frozenset(
 
 
 class Event(NamedTuple):
-    """One delivery, reported once, after its reply is known."""
+    """
+    One delivery, reported once, after its reply is known; of a combined order, each order in it.
+    """
 
     outcome: Outcome
     #: The outcome's name, or the error's ``code`` where it was rejected.
@@ -88,14 +93,14 @@ class Event(NamedTuple):
     status: int
     #: What was wrong, in words; names no secret. Empty where nothing was.
     detail: str = ""
-    #: ``payment``; empty until the fields are verified, and so are the ids.
+    #: ``payment``, ``refund``, ...; empty until the fields are authentic, and so are the ids.
     kind: str = ""
     mch_id: str = ""
     out_trade_no: str = ""
     transaction_id: str = ""
-    #: None until the fields are verified.
+    #: None for what is no payment, and until the fields are authentic.
     paid: bool | None = None
-    #: Position of the key that matched among the merchant's keys; None until the fields are verified.
+    #: Position of the key that matched among the merchant's keys of this dialect; None until one has.
     key_index: int | None = None
     #: How often this was claimed, this time included; 0 where it was not.
     attempts: int = 0
@@ -111,6 +116,18 @@ class Event(NamedTuple):
     body_sha256: str = ""
     #: True for the work on what was queued: it is no delivery, and nobody is told.
     work: bool = False
+    #: The natural key, to be found in the store by.
+    key: str = ""
+    #: ``APIv2`` or ``APIv3``; of a refused body what it looks like.
+    dialect: str = ""
+    #: APIv3's ``event_type``.
+    event_type: str = ""
+    #: APIv3's ``id`` of the notification.
+    notification_id: str = ""
+    #: Of the platform key that matched; APIv3.
+    serial: str = ""
+    #: True if the key that matched is the sandbox's.
+    sandbox: bool = False
 
 
 def log(logger: Logger, event: Event, error: BaseException | None) -> None:
@@ -143,7 +160,7 @@ def log(logger: Logger, event: Event, error: BaseException | None) -> None:
         for name, value in event._asdict().items()
         if name != "outcome" and value is not None and value != ""
     }
-    for name in ("work", "attempts", "over_budget"):
+    for name in ("work", "attempts", "over_budget", "sandbox"):
         if not shown[name]:
             del shown[name]
     shown["seconds"] = f"{event.seconds:.3f}"

@@ -1,5 +1,5 @@
 """
-How a payment is settled: expect, claim, call, complete or release, wait.
+How a notification is settled: expect, claim, call, complete or release, wait.
 
 Written once, as a generator without I/O. It yields commands, each a small
 tuple; a driver (``_drivers.py``: one blocking, one for an event loop) does what
@@ -26,7 +26,8 @@ from typing import Any, Final, NamedTuple
 
 from ._checks import Expected
 from ._events import Outcome
-from ._notifications import Payment
+from ._notifications import Notification
+from ._payments import Payment
 from .errors import ClaimLost, ExpectationFailed, NotifyError, StoreError
 from .idempotency import Claim, ClaimOutcome, CompleteOutcome, Record, ReleaseOutcome, State
 
@@ -53,16 +54,26 @@ class DoClaim(NamedTuple):
 
 
 class Handle(NamedTuple):
-    """Call the handler; the answer is True if it completed inside its own transaction."""
+    """Call the handler; the answer is a :class:`Handled`."""
 
-    payment: Payment
+    notification: Notification
     claim: Claim
+
+
+class Handled(NamedTuple):
+    """What the handler has done."""
+
+    #: Whether it completed inside its own transaction.
+    inside: bool
+    #: What the store is to keep with the completion: a scan's answer, else empty.
+    result: str = ""
 
 
 class Complete(NamedTuple):
     """Call the store's ``complete``."""
 
     claim: Claim
+    result: str
 
 
 class Release(NamedTuple):
@@ -81,7 +92,7 @@ class Find(NamedTuple):
 class HandOver(NamedTuple):
     """Tell the merchant's engine that there is work in the inbox."""
 
-    payment: Payment
+    notification: Notification
 
 
 class Sleep(NamedTuple):
@@ -102,14 +113,16 @@ class Settled(NamedTuple):
     handler_seconds: float | None = None
     #: What refused it, or what the handler or the store raised.
     error: BaseException | None = None
+    #: What the store keeps with the completion, whoever completed.
+    result: str = ""
 
 
 Flow = Generator[Command, Any, Settled]
 
 
 def settle(
-    payment: Payment,
-    check_owner: Callable[[Payment], None],
+    notification: Notification,
+    check_owner: Callable[[Notification], None],
     check_order: Callable[[Payment, Expected | None], None],
     *,
     now: Callable[[], float],
@@ -117,14 +130,15 @@ def settle(
     queue: bool = False,
 ) -> Flow:
     """
-    Settle one authentic payment.
+    Settle one authentic notification.
 
     Args:
-        payment: What WeChat Pay told.
+        notification: What WeChat Pay told. A payment alone has an order that
+            expects something.
 
-        check_owner: Raises a ``NotifyError`` if the payment is not the merchant's.
+        check_owner: Raises a ``NotifyError`` if it is not the merchant's.
 
-        check_order: Raises a ``NotifyError`` if it is not what the order expects.
+        check_order: Raises a ``NotifyError`` if a payment is not what the order expects.
 
         now: A clock, in seconds.
 
@@ -136,25 +150,26 @@ def settle(
         The outcome, and what it needs to be reported.
     """
     try:
-        check_owner(payment)
-        check_order(payment, (yield from _expect(payment)))
+        check_owner(notification)
+        if isinstance(notification, Payment):
+            check_order(notification, (yield from _expect(notification)))
     except StoreError as error:
         # The expectation may look into the same database.
         return Settled(Outcome.STORE_DOWN, Outcome.STORE_DOWN.value, error=error)
     except NotifyError as error:
         return Settled(Outcome.REJECTED, error.code, error=error)
-    settled = yield from carry_out(payment, payment.key, now=now, deadline=deadline)
+    settled = yield from carry_out(notification, notification.key, now=now, deadline=deadline)
     if queue and settled.outcome is Outcome.HANDLED:
-        settled = yield from _hand_over(payment, settled)
+        settled = yield from _hand_over(notification, settled)
     return settled
 
 
-def carry_out(payment: Payment, key: str, *, now: Callable[[], float], deadline: float) -> Flow:
+def carry_out(notification: Notification, key: str, *, now: Callable[[], float], deadline: float) -> Flow:
     """
-    Claim *key*, and handle *payment* if it is ours to handle.
+    Claim *key*, and handle *notification* if it is ours to handle.
 
     Args:
-        payment: What was checked, now or before it was queued.
+        notification: What was checked, now or before it was queued.
 
         key: The payment's own, or the one its work is claimed under.
 
@@ -166,17 +181,17 @@ def carry_out(payment: Payment, key: str, *, now: Callable[[], float], deadline:
         The outcome.
     """
     try:
-        claim = yield from _claim(payment, key, now, deadline)
+        claim = yield from _claim(notification, key, now, deadline)
     except Exception as error:
         return Settled(Outcome.STORE_DOWN, Outcome.STORE_DOWN.value, error=error)
     if claim.outcome is not ClaimOutcome.ACQUIRED:
         outcome = _NOT_ACQUIRED[claim.outcome]
-        return Settled(outcome, outcome.value, claim.attempts)
+        return Settled(outcome, outcome.value, claim.attempts, result=claim.result)
     began = now()
-    inside = False
+    handled = Handled(inside=False)
     failure: BaseException | None = None
     try:
-        inside = yield Handle(payment, claim)
+        handled = yield Handle(notification, claim)
     except GeneratorExit:
         raise
     except BaseException as error:
@@ -187,7 +202,7 @@ def carry_out(payment: Payment, key: str, *, now: Callable[[], float], deadline:
         if not isinstance(failure, Exception):
             raise failure  # an interrupt or a cancelled task is not ours to keep
     else:
-        settled = yield from (_committed(claim) if inside else _complete(claim))
+        settled = yield from (_committed(claim) if handled.inside else _complete(claim, handled.result))
     return settled._replace(attempts=claim.attempts, handler_seconds=handler_seconds)
 
 
@@ -208,9 +223,9 @@ def _expect(payment: Payment) -> Generator[Command, Any, Expected | None]:
         raise ExpectationFailed(f"the expectation raised {type(error).__name__}") from error
 
 
-def _hand_over(payment: Payment, settled: Settled) -> Flow:
+def _hand_over(notification: Notification, settled: Settled) -> Flow:
     try:
-        yield HandOver(payment)
+        yield HandOver(notification)
     except Exception as error:
         # It is in the inbox, and the sweeper will see to it.
         return settled._replace(outcome=Outcome.QUEUED, code="not_handed_over", error=error)
@@ -218,22 +233,22 @@ def _hand_over(payment: Payment, settled: Settled) -> Flow:
 
 
 def _claim(
-    payment: Payment, key: str, now: Callable[[], float], deadline: float
+    notification: Notification, key: str, now: Callable[[], float], deadline: float
 ) -> Generator[Command, Any, Claim]:
     pause = _FIRST_PAUSE
     while True:
-        claim: Claim = yield DoClaim(key, payment.fingerprint, payment.out_trade_no)
+        claim: Claim = yield DoClaim(key, notification.fingerprint, notification.out_trade_no)
         if claim.outcome is not ClaimOutcome.IN_PROGRESS or now() + pause > deadline:
             return claim
         yield Sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-def _complete(claim: Claim) -> Flow:
+def _complete(claim: Claim, result: str) -> Flow:
     pauses = iter(_COMPLETE_PAUSES)
     while True:
         try:
-            outcome: CompleteOutcome = yield Complete(claim)
+            outcome: CompleteOutcome = yield Complete(claim, result)
         except Exception as error:
             pause = next(pauses, None)
             if pause is None:
@@ -241,7 +256,7 @@ def _complete(claim: Claim) -> Flow:
             yield Sleep(pause)
             continue
         if outcome in (CompleteOutcome.DONE, CompleteOutcome.ALREADY):
-            return Settled(Outcome.HANDLED, Outcome.HANDLED.value)
+            return Settled(Outcome.HANDLED, Outcome.HANDLED.value, result=result)
         return (yield from _look(claim))
 
 
@@ -283,4 +298,4 @@ def _look(claim: Claim) -> Flow:
     if record is None or record.state is not State.DONE:
         return Settled(Outcome.LOST, Outcome.LOST.value)
     outcome = Outcome.HANDLED if record.generation == claim.generation else Outcome.DUPLICATE
-    return Settled(outcome, outcome.value)
+    return Settled(outcome, outcome.value, result=record.result)

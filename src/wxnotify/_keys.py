@@ -1,5 +1,5 @@
 """
-The merchant's APIv2 key: checked when it is configured, never shown.
+A merchant's key, APIv2's or APIv3's: checked when it is configured, never shown.
 
 An empty key makes a signature anyone can compute, and a key with a line feed
 behind it makes none that matches; both are refused before the first request.
@@ -27,7 +27,7 @@ _OUTER = bytes(byte ^ 0x5C for byte in range(256))
 
 class Key:
     """
-    A merchant's APIv2 key, checked once and never shown.
+    A merchant's APIv2 or APIv3 key, checked once and never shown.
 
     Its ``repr`` is fixed, it does not compare, pickle or copy, and no attribute
     gives the text back.
@@ -35,7 +35,12 @@ class Key:
     Args:
         text: The key from the merchant console: 32 characters.
 
-        any_length: Accept another length. For a test suite; a real key is 32.
+        any_length: Accept another length, and in APIv3 a nonce of another length
+            too. For a test suite; a real key is 32, its nonces 12.
+
+        sandbox: Whether it is the key of the sandbox (``getsignkey``). What such a
+            key has signed is refused unless it is allowed: in production, anybody
+            who may use your sandbox could pay there instead.
 
     Raises:
         ConfigurationError: If *text* is not a string, is empty or blank, or is
@@ -47,15 +52,20 @@ class Key:
         <Key>
     """
 
-    __slots__ = ("_hmac_states", "_suffix")
+    __slots__ = ("_any_length", "_hmac_states", "_suffix", "sandbox")
 
-    def __init__(self, text: str, *, any_length: bool = False) -> None:
+    #: Whether it is the sandbox's key.
+    sandbox: bool
+
+    def __init__(self, text: str, *, any_length: bool = False, sandbox: bool = False) -> None:
         problem = _problem_with(text, any_length)
         if problem:
             del text  # a traceback that shows locals must not show it
             raise ConfigurationError(problem)
+        self._any_length = bool(any_length)
         self._suffix = b"&key=" + text.encode("utf-8")
         self._hmac_states: tuple[hashlib._Hash, hashlib._Hash] | None = None
+        self.sandbox = bool(sandbox)
 
     def __repr__(self) -> str:
         return "<Key>"
@@ -79,6 +89,14 @@ class Key:
         outer.update(inner.digest())
         return outer.hexdigest().upper()
 
+    def _aead_key(self) -> bytes:
+        # For _ciphers.py alone, which lets none of its frames that raise keep it.
+        return self._suffix[len(b"&key=") :]
+
+    def _ecb_key(self) -> bytes:
+        # The same; APIv2's refunds are encrypted under the digits of its MD5.
+        return hashlib.md5(self._aead_key(), usedforsecurity=False).hexdigest().encode("ascii")
+
 
 def _keyed_states(key: bytes) -> tuple[hashlib._Hash, hashlib._Hash]:
     block = (key if len(key) <= _BLOCK else hashlib.sha256(key).digest()).ljust(_BLOCK, b"\0")
@@ -94,7 +112,7 @@ def _problem_with(text: object, any_length: bool) -> str:
         return "" if text.isprintable() else "the merchant key holds a character that cannot be typed"
     if len(text) != _KEY_LENGTH:
         return (
-            f"the merchant key is {len(text)} characters, an APIv2 key is {_KEY_LENGTH} "
+            f"the merchant key is {len(text)} characters, an APIv2 or APIv3 key is {_KEY_LENGTH} "
             "(white space around it counts); Key(..., any_length=True) takes another length"
         )
     if not (text.isascii() and text.isprintable()) or " " in text:

@@ -7,18 +7,39 @@ and that picks among the configured ones; nothing in it ever becomes a key.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from ._checks import Expected, check_merchant, mismatch
 from ._keys import SIGN_TYPES, AnyKey, Key, SignType, as_keys
-from ._notifications import Payment
-from ._signature import Verified
+from ._payments import Payment
 from .errors import ConfigurationError, UnknownMerchant, shown
+
+if TYPE_CHECKING:
+    from ._headers import Headers
+    from ._notifications import Notification
+    from ._resources import VerifiedResource
+    from ._signature import Verified
+
+
+class APIv3Dialect(Protocol):
+    """What the core knows of ``wxnotify.apiv3.APIv3``, which needs the extra ``crypto``."""
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """The merchant's APIv3 key, or several while it is being changed."""
+        ...
+
+    def open(
+        self, merchants: Sequence[Merchant], body: bytes, headers: Headers, now: float
+    ) -> VerifiedResource:
+        """Verify and decrypt an event for whichever of *merchants* it is."""
+        ...
 
 
 class Merchant:
     """
-    One merchant account: its id, its apps and its APIv2 keys.
+    One merchant account: its id, its apps and its keys.
 
     Args:
         mch_id: The merchant id; in service-provider mode the provider's.
@@ -27,10 +48,15 @@ class Merchant:
 
         keys: The APIv2 key, as text or :class:`Key`; several while it is being
             changed. An :class:`Event` says by position which one matched, so
-            you see when the old one can go.
+            you see when the old one can go. May be left out where *apiv3* is
+            given; but a refund made in the merchant console comes in APIv2.
 
-        sub_mch_ids: In service-provider mode, the sub-merchants served here. An
-            expectation may name one order's sub-merchant more exactly.
+        apiv3: The APIv3 keys and WeChat Pay's own, ``wxnotify.apiv3.APIv3(...)``;
+            without it, APIv3 notifications are refused.
+
+        sub_mch_ids: In service-provider mode, the sub-merchants served here; for
+            combined orders, the other merchants whose orders this one combines.
+            An expectation may name one order's more exactly.
 
         sign_types: The algorithms this merchant's orders use.
 
@@ -43,8 +69,9 @@ class Merchant:
         <Merchant 1900000109, 1 key>
     """
 
-    __slots__ = ("appids", "keys", "mch_id", "sign_types", "sub_mch_ids")
+    __slots__ = ("apiv3", "appids", "keys", "mch_id", "sign_types", "sub_mch_ids")
 
+    apiv3: APIv3Dialect | None
     mch_id: str
     appids: tuple[str, ...]
     keys: tuple[Key, ...]
@@ -55,15 +82,19 @@ class Merchant:
         self,
         mch_id: str,
         appid: str | Collection[str],
-        keys: AnyKey | Iterable[AnyKey],
+        keys: AnyKey | Iterable[AnyKey] = (),
         *,
+        apiv3: APIv3Dialect | None = None,
         sub_mch_ids: Collection[str] = (),
         sign_types: Collection[SignType] = SIGN_TYPES,
     ) -> None:
+        if apiv3 is not None and not callable(getattr(apiv3, "open", None)):
+            raise ConfigurationError(f"apiv3 is wxnotify.apiv3.APIv3(...), not {type(apiv3).__name__}")
         try:
-            self.keys = as_keys(keys)
+            self.keys = () if keys == () and apiv3 is not None else as_keys(keys)
         finally:
             del keys
+        self.apiv3 = apiv3
         if isinstance(mch_id, str) and mch_id.startswith("wx"):
             raise ConfigurationError(
                 "mch_id begins with wx, as an appid does: mch_id comes first, then appid"
@@ -75,24 +106,51 @@ class Merchant:
         if not self.sign_types or not set(self.sign_types) <= set(SIGN_TYPES):
             raise ConfigurationError(f"sign_types are some of {', '.join(SIGN_TYPES)}")
 
-    def check(self, verified: Verified) -> None:
+    def check_fields(self, verified: Verified) -> None:
         """
-        Check that an authentic message is for this merchant, before it is read any further.
-
-        A field the message does not have is not this check's to miss.
+        Check that authentic fields are for this merchant, before it is known what they tell.
 
         Raises:
-            MerchantMismatch: If ``mch_id``, ``appid`` or ``sub_mch_id`` is not
-                one of those configured.
+            MerchantMismatch: As for :meth:`check`.
         """
         for field, configured in (
             ("mch_id", (self.mch_id,)),
+            ("combine_mch_id", (self.mch_id,)),
             ("appid", self.appids),
+            ("app_id", self.appids),
+            ("combine_appid", self.appids),
             ("sub_mch_id", self.sub_mch_ids),
         ):
             received = verified.get(field)
             if received is not None and configured and received not in configured:
                 raise mismatch(verified.get("out_trade_no", ""), field, received, configured)
+
+    def check(self, notification: Notification) -> None:
+        """
+        Check that an authentic notification is for this merchant.
+
+        What the notification does not name is not this check's to miss.
+
+        Raises:
+            MerchantMismatch: If ``mch_id``, ``appid`` or ``sub_mch_id`` is not
+                one of those configured.
+        """
+        mine: tuple[tuple[str, tuple[str, ...]], ...] = (
+            ("mch_id", (self.mch_id,)),
+            ("appid", self.appids),
+            ("sub_mch_id", self.sub_mch_ids),
+        )
+        if isinstance(notification, Payment) and notification.combine_mch_id:
+            mine = (
+                ("combine_mch_id", (self.mch_id,)),
+                ("mch_id", (self.mch_id, *self.sub_mch_ids)),
+                ("appid", self.appids),
+                ("sub_mch_id", self.sub_mch_ids),
+            )
+        for field, configured in mine:
+            received = getattr(notification, field)
+            if received and configured and received not in configured:
+                raise mismatch(notification.out_trade_no, field, received, configured)
 
     def check_order(self, payment: Payment, expected: Expected | None) -> None:
         """
@@ -103,19 +161,24 @@ class Merchant:
                 ``sub_appid`` is not the order's.
         """
         order = expected or Expected(1)
+        mch_ids: tuple[str, ...] = (self.mch_id,)
+        # Where neither the order nor the configuration names a sub-merchant, there is none.
+        sub_mch_ids = self.sub_mch_ids
+        if payment.combine_mch_id:
+            mch_ids, sub_mch_ids = (self.mch_id, *self.sub_mch_ids), (*self.sub_mch_ids, "")
         check_merchant(
             payment,
-            mch_id=self.mch_id if order.mch_id is None else order.mch_id,
+            mch_id=mch_ids if order.mch_id is None else order.mch_id,
             appid=self.appids if order.appid is None else order.appid,
-            # Where neither the order nor the configuration names a sub-merchant, there is none.
-            sub_mch_id=self.sub_mch_ids if order.sub_mch_id is None else order.sub_mch_id,
+            sub_mch_id=sub_mch_ids if order.sub_mch_id is None else order.sub_mch_id,
             sub_appid=order.sub_appid,
         )
 
     def __repr__(self) -> str:
         if not hasattr(self, "sign_types"):
             return "<Merchant>"  # in the traceback of one that could not be made
-        return f"<Merchant {self.mch_id}, {len(self.keys)} key{'s' * (len(self.keys) > 1)}>"
+        apiv3 = ", APIv3" * (self.apiv3 is not None)
+        return f"<Merchant {self.mch_id}, {len(self.keys)} key{'s' * (len(self.keys) != 1)}{apiv3}>"
 
 
 def _ids(name: str, given: str | Collection[str]) -> tuple[str, ...]:
@@ -138,14 +201,21 @@ class Ring:
         if len(self._by_mch_id) < len(several):
             raise ConfigurationError("an mch_id is configured twice: give one Merchant all its apps and keys")
 
-    def find(self, fields: Mapping[str, str]) -> Merchant:
+    @property
+    def with_apiv3(self) -> tuple[Merchant, ...]:
+        """Those who have APIv3."""
+        return tuple([merchant for merchant in self._by_mch_id.values() if merchant.apiv3 is not None])
+
+    def find(self, mch_id: str) -> Merchant:
         """
-        Find the merchant that fields name, verified or not.
+        Find a merchant.
+
+        Args:
+            mch_id: As a message names it, verified or not; or as it was authenticated.
 
         Raises:
-            UnknownMerchant: If none is configured for their ``mch_id``.
+            UnknownMerchant: If none is configured for it.
         """
-        mch_id = fields.get("mch_id", "")
         merchant = self._by_mch_id.get(mch_id)
         if merchant is None:
             raise UnknownMerchant(f"no merchant is configured for mch_id {shown(mch_id)}")

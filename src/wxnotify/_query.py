@@ -18,7 +18,7 @@ from typing import Final
 
 from ._keys import SignType
 from ._merchants import Merchant
-from ._notifications import Payment
+from ._payments import Payment
 from ._signature import sign, verify
 from ._wire import parse, write
 from .errors import ConfigurationError, MissingField, QueryFailed
@@ -63,7 +63,7 @@ def build_order_query(
 
     Raises:
         ConfigurationError: If not exactly one of the two numbers is given, or
-            the merchant does not use *sign_type*.
+            the merchant does not use *sign_type* or has no APIv2 key.
 
         BadField: If one of the texts holds a character XML cannot carry.
 
@@ -73,6 +73,8 @@ def build_order_query(
         >>> b"<out_trade_no>A-1001</out_trade_no>" in build_order_query(shop, out_trade_no="A-1001")
         True
     """
+    if not merchant.keys:
+        raise ConfigurationError("the merchant has no APIv2 key to sign an order query with")
     if bool(out_trade_no) == bool(transaction_id):
         raise ConfigurationError("an order query takes out_trade_no or transaction_id, and not both")
     sign_type = sign_type or merchant.sign_types[0]
@@ -92,7 +94,7 @@ def build_order_query(
     return write({**fields, "sign": sign(fields, merchant.keys[0], sign_type)})
 
 
-def parse_order_query(body: bytes, merchant: Merchant) -> Payment:
+def parse_order_query(body: bytes, merchant: Merchant, *, allow_sandbox: bool = False) -> Payment:
     """
     Read and verify the answer to an order query.
 
@@ -100,6 +102,8 @@ def parse_order_query(body: bytes, merchant: Merchant) -> Payment:
         body: The raw answer.
 
         merchant: Whose order it is; any of its keys may have signed.
+
+        allow_sandbox: Whether a key of the sandbox may have.
 
     Returns:
         The payment, with the key and fingerprint a notification of it has. Give
@@ -117,10 +121,11 @@ def parse_order_query(body: bytes, merchant: Merchant) -> Payment:
 
         MerchantMismatch: If it is about another merchant's order.
     """
-    verified = verify(parse(body), merchant.keys, sign_types=merchant.sign_types)
+    verified = verify(parse(body), merchant.keys, sign_types=merchant.sign_types, allow_sandbox=allow_sandbox)
     if verified.get("result_code") != "SUCCESS":
         raise QueryFailed(verified.get("err_code", ""), verified.get("err_code_des", ""))
     if "trade_state" not in verified:
         raise MissingField("trade_state absent or empty: this is not the answer to an order query")
-    merchant.check(verified)
-    return Payment.from_verified(verified)
+    payment = Payment.from_verified(verified)
+    merchant.check(payment)
+    return payment

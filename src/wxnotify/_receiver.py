@@ -15,16 +15,19 @@ from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from ._authentication import Authenticator, Received
 from ._checks import Expected, check_amount, check_payment, check_transaction
 from ._drivers import Handler, Setup, contained, in_thread, is_async, run, run_async, run_in_threads
 from ._events import Event
 from ._flow import Flow, settle
+from ._headers import Headers, has_signature_headers
+from ._kinds import KINDS, is_event_type, kind_of_event
 from ._merchants import Merchant, Ring
-from ._notifications import Payment
+from ._payments import Payment
 from ._reply import Reply, build_reply, fail_reply
 from ._report import REPLY_SECONDS, Reporter
-from ._signature import check_signed, verify
-from ._wire import MAX_BODY_BYTES, parse
+from ._scans import Scan, reply_from_result
+from ._wire import MAX_BODY_BYTES
 from .errors import ConfigurationError, ExpectationFailed, NoHandler, NotifyError, UnknownOrder
 from .idempotency import LEASE_SECONDS, RETAIN_SECONDS, check_lease, check_retain
 
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from ._drivers import Expectation, Transaction
+    from ._flow import Settled
+    from ._notifications import Notification
+    from ._reply import ReplyDialect
     from ._work import Bench
     from .idempotency import AsyncStore, Store
     from .inbox import Inbox
@@ -42,7 +48,6 @@ _Result = TypeVar("_Result")
 #: Seconds to wait for another delivery of the same payment; leaves time to answer.
 WAIT_SECONDS: Final = 3.5
 _VERBS: Final = ("claim", "complete", "release", "extend", "purge", "find", "records")
-_KINDS: Final = (Payment.kind,)
 
 
 def WAIVE_EXPECTATION(payment: Payment) -> Expected | None:
@@ -57,7 +62,9 @@ def WAIVE_EXPECTATION(payment: Payment) -> Expected | None:
 
 class Receiver:
     """
-    Settle each payment exactly as often as your store can promise: once.
+    Settle each notification exactly as often as your store can promise: once.
+
+    One address takes both dialects, and each is answered in its own.
 
     Args:
         merchants: The merchant whose notifications come here, or several.
@@ -84,7 +91,12 @@ class Receiver:
 
         max_bytes: Refuse a longer body; the adapters do not read it to its end.
 
+        allow_sandbox: Whether keys of the sandbox, ``Key(..., sandbox=True)``, may
+            match. In production they must not.
+
         clock: Seconds, monotonic; what durations are measured with.
+
+        wall_clock: Seconds since 1970; APIv3's timestamps may be 5 minutes away from it.
 
         sleep: What waits, in seconds, in :meth:`receive`; an event loop has its own.
 
@@ -121,7 +133,9 @@ class Receiver:
         wait: float = WAIT_SECONDS,
         threads: int = 32,
         max_bytes: int = MAX_BODY_BYTES,
+        allow_sandbox: bool = False,
         clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         if expect is None:
@@ -144,6 +158,7 @@ class Receiver:
             raise ConfigurationError("threads is at least 1")
         kept = getattr(store, "retain_seconds", RETAIN_SECONDS) if retain is None else retain
         self._ring = Ring(merchants)
+        self._authenticator = Authenticator(self._ring, max_bytes, wall_clock, allow_sandbox)
         self._waived = expect is WAIVE_EXPECTATION
         self._setup = Setup(
             store, _nothing if self._waived else expect, {}, check_lease(lease), check_retain(kept)
@@ -165,12 +180,17 @@ class Receiver:
         """
         Register the handler of a kind of notification.
 
-        It is called as ``handler(payment)``; what it returns is not looked at,
-        and whatever it raises means "not settled, send again". **It is also
-        called with payments that failed**: look at ``payment.paid``.
+        It is called as ``handler(notification)``, whichever dialect it came in; what
+        it returns is not looked at, and whatever it raises means "not settled, send
+        again". **It is also called with payments that failed**: look at
+        ``payment.paid``. A scan's alone returns something: the ``prepay_id``.
 
         Args:
-            kind: ``"payment"``.
+            kind: ``"payment"``, ``"refund"``, ``"contract"``, ``"plate"``, ``"scan"``,
+                ``"pay_after"``, ``"profit_sharing"``, ``"transfer"`` or
+                ``"payscore"``; the type of another APIv3 event, such as
+                ``"COMPLAINT.CREATE"``; or ``"event"``, for all of these that have
+                no handler of their own.
 
             transaction: A function that opens a transaction on the store's own
                 database and gives its connection, as a context manager (an
@@ -192,8 +212,7 @@ class Receiver:
                 or the store or the handler cannot work in a transaction or with
                 an inbox.
         """
-        if kind not in _KINDS:
-            raise ConfigurationError(f"there is no kind {kind!r}; there is {', '.join(map(repr, _KINDS))}")
+        _check_kind(kind, inbox)
         store = self._setup.store
         if transaction is not None:
             if not callable(transaction) or _is_open(transaction):
@@ -211,7 +230,7 @@ class Receiver:
 
         def register(function: _Function) -> _Function:
             if not callable(function):
-                raise ConfigurationError("a handler is a function of a payment")
+                raise ConfigurationError("a handler is a function of a notification")
             if kind in self._setup.handlers:
                 raise ConfigurationError(f"{kind!r} has a handler already")
             if transaction is not None and is_async(function) is not is_async(store.claim):
@@ -228,12 +247,15 @@ class Receiver:
 
         return register
 
-    def receive(self, body: bytes, *, started: float | None = None) -> Reply:
+    def receive(self, body: bytes, headers: Headers | None = None, *, started: float | None = None) -> Reply:
         """
         Take one notification and answer it. Never raises for what came in.
 
         Args:
             body: The raw request body.
+
+            headers: The request's, as a mapping or as pairs, or a WSGI environ: APIv3
+                is signed in them. APIv2 needs none.
 
             started: When the request came, on the receiver's clock; now if left
                 out. The 5 s count from here.
@@ -249,13 +271,14 @@ class Receiver:
         """
         self._check_blocking()
         started = self._clock() if started is None else started
-        try:
-            payment = self._authenticate(body)
-        except NotifyError as error:
-            return self.refuse(error, body, started=started)
-        return _told(self._settle(payment, started))
+        received = self._authenticator.read(body, headers)
+        if received.error is not None:
+            return self._refuse(received.error, body, started, received.dialect)
+        return self._told(received, [self._settle(one, started) for one in received.notifications])
 
-    async def receive_async(self, body: bytes, *, started: float | None = None) -> Reply:
+    async def receive_async(
+        self, body: bytes, headers: Headers | None = None, *, started: float | None = None
+    ) -> Reply:
         """
         Take one notification and answer it, on an event loop.
 
@@ -267,6 +290,8 @@ class Receiver:
         Args:
             body: As for :meth:`receive`.
 
+            headers: As for :meth:`receive`.
+
             started: As for :meth:`receive`.
 
         Returns:
@@ -276,14 +301,14 @@ class Receiver:
             TypeError: If *body* is not ``bytes``.
         """
         started = self._clock() if started is None else started
-        return await self._kept(self._receive_async(body, started))
+        return await self._kept(self._receive_async(body, headers, started))
 
     def settle(self, payment: Payment) -> Event:
         """
         Settle a payment that an order query told about, by the same road.
 
         Args:
-            payment: What :func:`parse_order_query` returned.
+            payment: What :func:`parse_order_query` returned, of either dialect.
 
         Returns:
             The event, as it was reported; ``event.outcome.success`` tells
@@ -296,12 +321,12 @@ class Receiver:
         """
         check_payment(payment)
         self._check_blocking()
-        return self._settle(payment, self._clock())
+        return self._settle(payment, self._clock())[0]
 
     async def settle_async(self, payment: Payment) -> Event:
         """Settle as :meth:`settle` does, on an event loop, as :meth:`receive_async` does."""
         check_payment(payment)
-        return await self._kept(self._settle_async(payment, self._clock()))
+        return (await self._kept(self._settle_async(payment, self._clock())))[0]
 
     def work(self, ref: str) -> Event:
         """
@@ -360,7 +385,14 @@ class Receiver:
         """Dispatch again as :meth:`sweep` does, on an event loop."""
         return await self._bench().sweep_async(limit)
 
-    def refuse(self, error: NotifyError, body: bytes | None = None, *, started: float) -> Reply:
+    def refuse(
+        self,
+        error: NotifyError,
+        body: bytes | None = None,
+        *,
+        started: float,
+        headers: Headers | None = None,
+    ) -> Reply:
         """
         Answer and report a request that got no further.
 
@@ -374,36 +406,31 @@ class Receiver:
 
             started: When the request came, on the receiver's clock.
 
+            headers: The request's; where they are APIv3's, so is the reply.
+
         Returns:
             The FAIL reply, with the error's status.
         """
-        self._reporter.refused(error, body, started)
-        return fail_reply(error)
+        return self._refuse(
+            error, body, started, "APIv3" if has_signature_headers(headers or ()) else "APIv2"
+        )
 
     def now(self) -> float:
         """Read the receiver's clock, in seconds: what *started* is measured with."""
         return self._clock()
 
-    def _authenticate(self, body: bytes) -> Payment:
-        fields = parse(body, max_bytes=self.max_bytes)
-        check_signed(fields)
-        merchant = self._ring.find(fields)
-        verified = verify(fields, merchant.keys, sign_types=merchant.sign_types)
-        merchant.check(verified)
-        return Payment.from_verified(verified)
-
-    def _flow(self, payment: Payment, started: float) -> Flow:
+    def _flow(self, notification: Notification, started: float) -> Flow:
         return settle(
-            payment,
+            notification,
             self._check_owner,
             self._check_order,
             now=self._clock,
             deadline=started + self._wait,
-            queue=self._queues(payment),
+            queue=self._queues(notification),
         )
 
-    def _queues(self, payment: Payment) -> bool:
-        handler = self._setup.handlers.get(payment.kind)
+    def _queues(self, notification: Notification) -> bool:
+        handler = self._setup.handler(notification.kind)
         return handler is not None and handler.inbox is not None
 
     def _bench(self) -> Bench:
@@ -411,13 +438,13 @@ class Receiver:
 
         return Bench(self._setup, self._reporter, self._clock, self._sleep, self._threads)
 
-    def _check_owner(self, payment: Payment) -> None:
-        if payment.kind not in self._setup.handlers:
-            raise NoHandler(f"no handler is registered for {payment.kind!r}")
-        self._ring.find(payment.fields).check(payment.fields)
+    def _check_owner(self, notification: Notification) -> None:
+        if self._setup.handler(notification.kind) is None:
+            raise NoHandler(f"no handler is registered for {notification.kind!r}")
+        self._ring.find(notification.fields.mch_id).check(notification)
 
     def _check_order(self, payment: Payment, expected: Expected | None) -> None:
-        merchant = self._ring.find(payment.fields)
+        merchant = self._ring.find(payment.fields.mch_id)
         if self._waived:
             merchant.check_order(payment, None)
             return
@@ -434,24 +461,40 @@ class Receiver:
         except (TypeError, ValueError) as error:
             raise ExpectationFailed(f"what the order expects cannot be compared: {error}") from error
 
-    def _settle(self, payment: Payment, started: float) -> Event:
-        settled = run(self._flow(payment, started), self._setup, self._sleep)
-        return self._reporter.settled(payment, settled, started)
+    def _settle(self, notification: Notification, started: float) -> tuple[Event, Settled]:
+        settled = run(self._flow(notification, started), self._setup, self._sleep)
+        return self._reporter.settled(notification, settled, started), settled
 
-    async def _receive_async(self, body: bytes, started: float) -> Reply:
-        try:
-            payment = self._authenticate(body)
-        except NotifyError as error:
-            return self.refuse(error, body, started=started)
-        return _told(await self._settle_async(payment, started))
+    async def _receive_async(self, body: bytes, headers: Headers | None, started: float) -> Reply:
+        received = self._authenticator.read(body, headers)
+        if received.error is not None:
+            return self._refuse(received.error, body, started, received.dialect)
+        return self._told(
+            received, [await self._settle_async(one, started) for one in received.notifications]
+        )
 
-    async def _settle_async(self, payment: Payment, started: float) -> Event:
-        flow, threads = self._flow(payment, started), self._threads()
+    async def _settle_async(self, notification: Notification, started: float) -> tuple[Event, Settled]:
+        flow, threads = self._flow(notification, started), self._threads()
         if self._async:
-            return self._reporter.settled(payment, await run_async(flow, self._setup, threads), started)
+            settled = await run_async(flow, self._setup, threads)
+            return self._reporter.settled(notification, settled, started), settled
         settled = await run_in_threads(flow, self._setup, threads)
-        report = partial(self._reporter.settled, payment, settled, started)
-        return await in_thread(report, threads, self._setup.store)
+        report = partial(self._reporter.settled, notification, settled, started)
+        return await in_thread(report, threads, self._setup.store), settled
+
+    def _refuse(self, error: NotifyError, body: bytes | None, started: float, dialect: ReplyDialect) -> Reply:
+        self._reporter.refused(error, body, started, dialect)
+        return fail_reply(error, dialect=dialect)
+
+    def _told(self, received: Received, settled: list[tuple[Event, Settled]]) -> Reply:
+        # One that is not settled brings all of them again; the others are duplicates then.
+        for event, _ in settled:
+            if not event.outcome.success:
+                return build_reply("FAIL", event.code, status=event.status, dialect=received.dialect)
+        (notification, *_), merchant = received.notifications, received.merchant
+        if isinstance(notification, Scan) and merchant is not None:
+            return reply_from_result(notification, merchant.keys, settled[0][1].result)
+        return build_reply(dialect=received.dialect)
 
     async def _kept(self, work: Coroutine[Any, Any, _Result]) -> _Result:
         # Work that has begun goes on when the caller is cancelled; the set keeps
@@ -490,7 +533,16 @@ def _nothing(payment: Payment) -> None:
     return None
 
 
-def _told(event: Event) -> Reply:
-    if event.outcome.success:
-        return build_reply()
-    return build_reply("FAIL", event.code, status=event.status)
+def _check_kind(kind: str, inbox: Inbox | None) -> None:
+    if kind not in KINDS:
+        if not isinstance(kind, str) or not is_event_type(kind):
+            raise ConfigurationError(
+                f"there is no kind {kind!r}; there is {', '.join(map(repr, KINDS))}, "
+                "and the type of each of APIv3's other events"
+            )
+        if kind_of_event(kind) != kind:
+            raise ConfigurationError(
+                f"{kind!r} arrives as the kind {kind_of_event(kind)!r}: register for that"
+            )
+    if kind == "scan" and inbox is not None:
+        raise ConfigurationError("a scan is answered with what its handler returns, so it cannot be queued")

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Final
 
 from ._events import Event, Outcome, log
 from ._reply import status_of
-from .errors import NotifyError
+from .errors import NotifyError, SignatureProbe
 
 if TYPE_CHECKING:
     from ._flow import Settled
-    from ._notifications import Payment
+    from ._notifications import Notification
+    from ._reply import ReplyDialect
 
 #: Seconds WeChat Pay waits for the reply.
 REPLY_SECONDS: Final = 5.0
@@ -40,11 +41,11 @@ class Reporter:
         self._clock = clock
         self._logger = logging.getLogger("wxnotify")
 
-    def refused(self, error: NotifyError, body: bytes | None, started: float) -> None:
+    def refused(self, error: NotifyError, body: bytes | None, started: float, dialect: ReplyDialect) -> None:
         """Report a request that got no further than *error*."""
         seconds = self._clock() - started
         event = Event(
-            Outcome.REJECTED,
+            Outcome.PROBE if isinstance(error, SignatureProbe) else Outcome.REJECTED,
             error.code,
             status_of(error),
             _said(error),
@@ -52,17 +53,18 @@ class Reporter:
             over_budget=seconds > REPLY_SECONDS,
             body_bytes=None if body is None else len(body),
             body_sha256="" if body is None else hashlib.sha256(body).hexdigest(),
+            dialect="APIv3" if dialect == "APIv3" else "APIv2",
         )
         self._emit(event, None)
 
     def settled(
-        self, payment: Payment | None, settled: Settled, started: float, *, work: bool = False
+        self, notification: Notification | None, settled: Settled, started: float, *, work: bool = False
     ) -> Event:
         """
-        Report what came of a payment.
+        Report what came of a notification.
 
         Args:
-            payment: None for work that was done before, and is in the inbox no more.
+            notification: None for work that was done before, and is in the inbox no more.
 
             settled: What came of it.
 
@@ -88,14 +90,21 @@ class Reporter:
             over_budget=seconds > REPLY_SECONDS and not work,
             work=work,
         )
-        if payment is not None:
+        if notification is not None:
+            source = notification.fields
             event = event._replace(
-                kind=payment.kind,
-                mch_id=payment.mch_id,
-                out_trade_no=payment.out_trade_no,
-                transaction_id=payment.transaction_id,
-                paid=payment.paid,
-                key_index=payment.fields.key_index,
+                kind=notification.kind,
+                mch_id=notification.mch_id,
+                out_trade_no=notification.out_trade_no,
+                transaction_id=notification.transaction_id,
+                paid=getattr(notification, "paid", None),
+                key_index=source.key_index,
+                key=notification.key,
+                dialect=notification.dialect,
+                event_type=notification.event_type,
+                notification_id=getattr(source, "notification_id", ""),
+                serial=getattr(source, "serial", ""),
+                sandbox=source.sandbox,
             )
         # A refusal explains itself; what the merchant's own code raised needs its traceback.
         explained = isinstance(error, NotifyError) and settled.outcome is not Outcome.HANDLER_FAILED

@@ -34,6 +34,7 @@ from .errors import (
     MalformedSignature,
     MissingSignature,
     ReturnCodeFail,
+    SandboxKey,
     shown,
 )
 
@@ -75,10 +76,11 @@ class Verified(Mapping[str, str]):
     Its ``repr`` names the fields and shows no value.
     """
 
-    __slots__ = ("_fields", "_key_index", "_sign_type")
+    __slots__ = ("_fields", "_key_index", "_sandbox", "_sign_type")
 
     _fields: dict[str, str]
     _key_index: int
+    _sandbox: bool
     _sign_type: SignType
 
     def __init__(self) -> None:
@@ -93,6 +95,27 @@ class Verified(Mapping[str, str]):
     def sign_type(self) -> SignType:
         """The algorithm of the signature."""
         return self._sign_type
+
+    @property
+    def sandbox(self) -> bool:
+        """Whether the key that matched is the sandbox's."""
+        return self._sandbox
+
+    @property
+    def mch_id(self) -> str:
+        """The merchant whose key signed it: ``mch_id``, or ``combine_mch_id`` where that is absent."""
+        return self._fields.get("mch_id") or self._fields.get("combine_mch_id", "")
+
+    @classmethod
+    def _make(
+        cls, fields: dict[str, str], key_index: int, sign_type: SignType, sandbox: bool = False
+    ) -> Verified:
+        made = cls.__new__(cls)
+        made._fields = fields
+        made._key_index = key_index
+        made._sign_type = sign_type
+        made._sandbox = sandbox
+        return made
 
     def __getitem__(self, name: str) -> str:
         return self._fields[name]
@@ -150,6 +173,7 @@ def verify(
     key: AnyKey | Iterable[AnyKey],
     *,
     sign_types: Iterable[SignType] = SIGN_TYPES,
+    allow_sandbox: bool = False,
 ) -> Verified:
     """
     Check that WeChat Pay signed these fields, with one of the merchant's keys.
@@ -164,6 +188,8 @@ def verify(
             changed. They come from your configuration, never from the request.
 
         sign_types: The algorithms this merchant uses; narrow it to refuse the other.
+
+        allow_sandbox: Whether a key of the sandbox, ``Key(..., sandbox=True)``, may match.
 
     Returns:
         The signed fields, with the position of the key that matched.
@@ -183,6 +209,8 @@ def verify(
             the algorithm is not in *sign_types*.
 
         BadSignature: If no key gives this signature.
+
+        SandboxKey: If it is the sandbox's key that does, and that is not allowed.
 
         AmbiguousSignature: If the signature holds but a value contains a field
             that WeChat Pay makes, such as ``&bank_type=``.
@@ -214,11 +242,9 @@ def verify(
         raise BadSignature(f"sign does not match ({sign_type}, {len(keys)} key{'s' * (len(keys) > 1)} tried)")
     if separators >= len(signed):
         _refuse_swallowed(signed)
-    verified = Verified.__new__(Verified)
-    verified._fields = signed
-    verified._key_index = key_index
-    verified._sign_type = sign_type
-    return verified
+    if keys[key_index].sandbox and not allow_sandbox:
+        raise SandboxKey(f"sign matches key {key_index}, which is a key of the sandbox")
+    return Verified._make(signed, key_index, sign_type, keys[key_index].sandbox)
 
 
 def check_signed(fields: Mapping[str, str]) -> str:

@@ -55,7 +55,9 @@ _RAW_BODY_HELP = (
 )
 
 
-def parse(body: bytes, *, max_bytes: int = MAX_BODY_BYTES, max_fields: int = MAX_FIELDS) -> dict[str, str]:
+def parse(
+    body: bytes, *, max_bytes: int = MAX_BODY_BYTES, max_fields: int = MAX_FIELDS, root: str = "xml"
+) -> dict[str, str]:
     """
     Read the flat XML of an APIv2 notification into its fields.
 
@@ -68,6 +70,9 @@ def parse(body: bytes, *, max_bytes: int = MAX_BODY_BYTES, max_fields: int = MAX
         max_bytes: Refuse a longer body unread. In bytes.
 
         max_fields: Refuse a document with more fields.
+
+        root: The name of the root element. What a refund's ``req_info`` decrypts
+            to has ``root``, everything else ``xml``.
 
     Returns:
         Wire names to values, in the order they came.
@@ -102,7 +107,7 @@ def parse(body: bytes, *, max_bytes: int = MAX_BODY_BYTES, max_fields: int = MAX
         raise TooLarge(f"body is {len(body)} bytes, the limit is {max_bytes}")
     _check_encoding(body)
     _check_count(body, max_fields)
-    return _read(body, "xml")
+    return _read(body, root)
 
 
 def _check_encoding(body: bytes) -> None:

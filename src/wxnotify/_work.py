@@ -22,7 +22,7 @@ from .inbox import Inbox, kind_of, unpack, work_key
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from ._notifications import Payment
+    from ._notifications import Notification
     from ._report import Reporter
 
 _VERBS: Final = ("bind", "transaction", "fetch", "due", "handed", "remove")
@@ -80,11 +80,11 @@ class Bench:
     def work(self, ref: str) -> Event:
         """See :meth:`wxnotify.Receiver.work`."""
         started, store = self._clock(), self._setup.store
-        payment = _queued(ref, store.fetch(ref))
-        if payment is None:
+        notification = _queued(ref, store.fetch(ref))
+        if notification is None:
             return self._worked_before(ref, store.find(work_key(ref)), started)
-        settled = run(self._flow(payment, ref, started), self._setup, self._sleep)
-        event = self._worked(ref, payment, settled, started)
+        settled = run(self._flow(notification, ref, started), self._setup, self._sleep)
+        event = self._worked(ref, notification, settled, started)
         with suppress(NotifyError):  # it will be swept up, and found done
             store.remove(ref)
         return event
@@ -92,11 +92,11 @@ class Bench:
     async def work_async(self, ref: str) -> Event:
         """See :meth:`wxnotify.Receiver.work_async`."""
         started = self._clock()
-        payment = _queued(ref, await self._call("fetch", ref))
-        if payment is None:
+        notification = _queued(ref, await self._call("fetch", ref))
+        if notification is None:
             return self._worked_before(ref, await self._call("find", work_key(ref)), started)
-        settled = await run_async(self._flow(payment, ref, started), self._setup, self._threads())
-        event = self._worked(ref, payment, settled, started)
+        settled = await run_async(self._flow(notification, ref, started), self._setup, self._threads())
+        event = self._worked(ref, notification, settled, started)
         with suppress(NotifyError):
             await self._call("remove", ref)
         return event
@@ -119,17 +119,17 @@ class Bench:
             await self._call("handed", ref, again_in=inbox.again_in(hand_overs + 1))
         return len(due)
 
-    def _flow(self, payment: Payment, ref: str, started: float) -> Any:
-        if payment.kind not in self._setup.handlers:
+    def _flow(self, notification: Notification, ref: str, started: float) -> Any:
+        if self._setup.handler(notification.kind) is None:
             raise ConfigurationError(
-                f"ref {shown(ref)}: no handler is registered for {payment.kind!r} in this process; "
+                f"ref {shown(ref)}: no handler is registered for {notification.kind!r} in this process; "
                 "import the module that does"
             )
         # Whoever is at it already needs no second to wait for it.
-        return carry_out(payment, work_key(ref), now=self._clock, deadline=started)
+        return carry_out(notification, work_key(ref), now=self._clock, deadline=started)
 
-    def _worked(self, ref: str, payment: Payment, settled: Settled, started: float) -> Event:
-        event = self._reporter.settled(payment, settled, started, work=True)
+    def _worked(self, ref: str, notification: Notification, settled: Settled, started: float) -> Event:
+        event = self._reporter.settled(notification, settled, started, work=True)
         if not event.outcome.success:
             raise NotSettled(f"ref {shown(ref)}: {event.code} {event.detail}".rstrip()) from settled.error
         return event
@@ -140,7 +140,7 @@ class Bench:
         return self._reporter.settled(None, _DONE_BEFORE, started, work=True)
 
     def _inbox(self, ref: str) -> Inbox:
-        handler = self._setup.handlers.get(kind_of(ref))
+        handler = self._setup.handler(kind_of(ref))
         if handler is None or handler.inbox is None:
             raise ConfigurationError(
                 f"ref {shown(ref)} is in the inbox, but no handler with an inbox is registered for it"
@@ -156,5 +156,5 @@ class Bench:
         return await in_thread(partial(function, *arguments), self._threads(), self._setup.store)
 
 
-def _queued(ref: str, stored: bytes | None) -> Payment | None:
+def _queued(ref: str, stored: bytes | None) -> Notification | None:
     return None if stored is None else unpack(ref, stored)

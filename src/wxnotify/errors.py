@@ -17,9 +17,13 @@ __all__ = [
     "AmbiguousSignature",
     "AmountMismatch",
     "AttributeForbidden",
+    "BadBill",
+    "BadCiphertext",
     "BadEncoding",
     "BadField",
     "BadFieldName",
+    "BadHeader",
+    "BadJSON",
     "BadSignType",
     "BadSignature",
     "BodyTimeout",
@@ -31,6 +35,7 @@ __all__ = [
     "DuplicateField",
     "EmptyBody",
     "ExpectationFailed",
+    "ExtraMissing",
     "IncompleteBody",
     "InstructionForbidden",
     "Malformed",
@@ -45,6 +50,9 @@ __all__ = [
     "NotifyError",
     "QueryFailed",
     "ReturnCodeFail",
+    "SandboxKey",
+    "SignatureProbe",
+    "StaleTimestamp",
     "StoreError",
     "StoreUnavailable",
     "TooLarge",
@@ -52,6 +60,7 @@ __all__ = [
     "TransactionMismatch",
     "UnknownMerchant",
     "UnknownOrder",
+    "UnknownSerial",
     "UnknownWork",
     "UntrustedError",
 ]
@@ -189,6 +198,12 @@ class BadFieldName(Malformed):
     code = "bad_field_name"
 
 
+class BadJSON(Malformed):
+    """The bytes, or what they decrypt to, are not the JSON object of an APIv3 notification."""
+
+    code = "bad_json"
+
+
 # --- while the fields are verified ---------------------------------------------
 
 
@@ -230,10 +245,66 @@ class AmbiguousSignature(UntrustedError):
 
 
 class UnknownMerchant(UntrustedError):
-    """No merchant is configured for this ``mch_id``, so there is no key to verify with."""
+    """No merchant is configured for this ``mch_id`` and dialect, so there is no key to verify with."""
 
     code = "unknown_merchant"
     status = 403
+
+
+class SandboxKey(UntrustedError):
+    """The signature holds, but under a key of the sandbox, which is not allowed here."""
+
+    code = "sandbox_key"
+    status = 403
+
+
+class BadHeader(UntrustedError):
+    """A ``Wechatpay-*`` header is absent, there twice, or not of the shape WeChat Pay gives it."""
+
+    code = "bad_header"
+
+
+class SignatureProbe(UntrustedError):
+    """
+    The signature begins ``WECHATPAY/SIGNTEST/``: WeChat Pay tries whether signatures are checked.
+
+    It is wrong on purpose and refused as any other; the genuine notification follows.
+    """
+
+    code = "signature_probe"
+
+
+class StaleTimestamp(UntrustedError):
+    """The signature holds, but ``Wechatpay-Timestamp`` is over 5 minutes away from the clock."""
+
+    code = "stale_timestamp"
+
+
+class UnknownSerial(UntrustedError):
+    """No platform key is configured for this ``Wechatpay-Serial``."""
+
+    code = "unknown_serial"
+
+    def __init__(self, serial: str) -> None:
+        Exception.__init__(self, serial)
+        #: As the header has it. It is nobody's word: it was never verified.
+        self.serial = serial
+
+    def __str__(self) -> str:
+        return f"no platform key is configured for Wechatpay-Serial {shown(self.serial)}"
+
+
+class BadCiphertext(UntrustedError):
+    """No key of the merchant decrypts it: another key, or it was changed on its way."""
+
+    code = "bad_ciphertext"
+
+
+class ExtraMissing(NotifyError, ImportError):
+    """It needs a package that is not installed; the message says which extra brings it."""
+
+    code = "extra_missing"
+    status = 501
 
 
 class ReturnCodeFail(NotifyError):
@@ -410,6 +481,28 @@ class UnknownWork(NotifyError):
 
     code = "unknown_work"
     status = 404
+
+
+# --- while a bill is reconciled -------------------------------------------------
+
+
+class BadBill(NotifyError):
+    """The file is no trade bill to compare, is cut off, or disagrees with itself."""
+
+    code = "bad_bill"
+    status = 422
+
+    def __init__(self, detail: str, line: int = 0, column: str = "") -> None:
+        Exception.__init__(self, detail, line, column)
+        self.detail = detail
+        #: From 1; 0 where it is no one line.
+        self.line = line
+        #: The bill's name of it; empty where it is no one column.
+        self.column = column
+
+    def __str__(self) -> str:
+        place = f", line {self.line}" if self.line else ""
+        return f"bill{place}{', ' if self.column else ''}{self.column}: {self.detail}"
 
 
 # --- while you construct things ------------------------------------------------

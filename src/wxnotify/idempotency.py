@@ -261,7 +261,7 @@ def check_purge(older_than: float, limit: int) -> None:
 def check_result(result: str) -> str:
     """Return *result*, or raise ``StoreError`` if it is over 256 characters, or holds what does not print."""
     # Never cut to fit: half a prepay_id is none.
-    if len(result) > _MAX_RESULT_CHARACTERS or not result.isprintable():
+    if not isinstance(result, str) or len(result) > _MAX_RESULT_CHARACTERS or not result.isprintable():
         raise StoreError("a result is at most 256 characters that print")
     return result
 

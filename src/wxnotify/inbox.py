@@ -17,21 +17,27 @@ delivers a task twice, or a sweeper that was too early, does no harm: the second
 finds it done, or in progress. And a process that dies between the commit and the
 dispatch loses nothing: what is in the inbox stays there until it is worked.
 
-What is stored is what WeChat Pay signed, the payer's openid with it; it is
-removed when the work is done.
+What is stored is what WeChat Pay told, decrypted, the payer's openid with it; it
+is removed when the work is done.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from ._notifications import Payment
+from ._decrypted import Decrypted
+from ._kinds import read_answer, read_resource, read_verified
+from ._pay_after import PayAfter
+from ._refunds import Refund
+from ._resources import VerifiedResource
 from ._signature import Verified
 from .errors import StoreError, shown
 from .idempotency import AsyncBound, AsyncTransactionalStore, Bound, TransactionalStore
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
+
+    from ._notifications import Notification
 
 __all__ = ["AsyncInboxBound", "AsyncInboxStore", "Dispatcher", "Inbox", "InboxBound", "InboxStore"]
 
@@ -169,33 +175,68 @@ def kind_of(ref: str) -> str:
     return ref.partition("/")[0]
 
 
-def pack(payment: Payment) -> bytes:
-    """Write down what WeChat Pay signed, to be read by :func:`unpack`."""
+def pack(notification: Notification) -> bytes:
+    """Write down what WeChat Pay told, to be read by :func:`unpack`."""
     import json
 
-    fields = payment.fields
-    stored = {"fields": dict(fields), "key_index": fields.key_index, "sign_type": fields.sign_type}
+    source = notification.fields
+    stored: dict[str, Any] = {"key_index": source.key_index, "mch_id": source.mch_id}
+    if isinstance(source, VerifiedResource):
+        stored |= {name: getattr(source, name) for name in _ATTRIBUTES}
+        stored["resource"] = dict(source)
+    elif isinstance(source, Decrypted):
+        stored |= {"decrypted": dict(source), "sandbox": source.sandbox}
+        stored["unauthenticated"] = dict(source.unauthenticated)
+    else:
+        stored |= {"fields": dict(source), "sign_type": source.sign_type, "sandbox": source.sandbox}
+        if isinstance(notification, PayAfter):
+            stored["content"] = dict(notification.content)
     return json.dumps(stored, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def unpack(ref: str, stored: bytes) -> Payment:
+_ATTRIBUTES: Final = (
+    "notification_id", "event_type", "create_time", "summary", "original_type", "serial",
+)  # fmt: skip
+
+
+def unpack(ref: str, stored: bytes) -> Notification:
     """
-    Read a payment back. Its signature was checked before it was stored.
+    Read a notification back. It was authenticated before it was stored.
 
     Raises:
         StoreError: If *stored* is not what :func:`pack` wrote for *ref*.
     """
     import json
 
+    found: list[Notification] = []
     try:
-        read = json.loads(stored)
-        verified = Verified.__new__(Verified)
-        verified._fields = {str(name): str(value) for name, value in read["fields"].items()}
-        verified._key_index = int(read["key_index"])
-        verified._sign_type = read["sign_type"]
-        payment = Payment.from_verified(verified)
+        # Of a combined order, the one that was queued.
+        found = [one for one in _read(json.loads(stored)) if one.key == ref]
     except Exception:
-        payment = None
-    if payment is None or payment.key != ref:
+        found.clear()
+    if not found:  # out here, because what was raised may hold what was stored
         raise StoreError(f"ref {shown(ref)}: what the inbox holds is not this notification")
-    return payment
+    return found[0]
+
+
+def _read(stored: dict[str, Any]) -> tuple[Notification, ...]:
+    key_index, mch_id = stored["key_index"], stored["mch_id"]
+    if "resource" in stored:
+        attributes = {name: stored[name] for name in _ATTRIBUTES}
+        resource = VerifiedResource._make(
+            stored["resource"], mch_id=mch_id, key_index=key_index, **attributes
+        )
+        return read_resource(resource) if resource.event_type else read_answer(resource)
+    if "decrypted" in stored:
+        decrypted = Decrypted._make(
+            stored["decrypted"],
+            stored["unauthenticated"],
+            mch_id=mch_id,
+            key_index=key_index,
+            sandbox=stored["sandbox"],
+        )
+        return (Refund.from_decrypted(decrypted),)
+    verified = Verified._make(stored["fields"], key_index, stored["sign_type"], stored["sandbox"])
+    if "content" in stored:
+        return (PayAfter._of(verified, stored["content"]),)
+    return read_verified(verified)

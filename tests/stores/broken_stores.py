@@ -220,6 +220,22 @@ class TellsStrangers(Kept):
         return claim._replace(result=kept.row.result)
 
 
+@broken("test_a_stale_holder_says_nothing")
+class ResultOfWhoeverCameLast(Kept):
+    def complete(self, claim, *, retain, result=""):
+        outcome = super().complete(claim, retain=retain, result=result)
+        if outcome is CompleteOutcome.LOST:
+            self.change(claim.key, result=result)
+        return outcome
+
+
+@broken("test_there_is_no_result_before_the_completion")
+class ResultOfTheFailure(Kept):
+    def release(self, claim, *, error):
+        self.change(claim.key, result=error)
+        return super().release(claim, error=error)
+
+
 @broken("test_a_result_that_cannot_be_kept_is_refused_and_the_claim_stays_open")
 class CutsTheResult(Kept):
     def complete(self, claim, *, retain, result=""):
@@ -403,6 +419,18 @@ class BoundByKey(BoundStore):
         ).fetchone()
         forged = claim._replace(owner=row[0], generation=row[1]) if row else claim
         return bound.complete(forged, retain=retain, result=result)
+
+
+@broken("test_the_result_stands_or_falls_with_the_effect")
+class ForgetsTheResultInATransaction(BoundStore):
+    def complete_bound(self, connection, bound, claim, retain, result):
+        return bound.complete(claim, retain=retain)
+
+
+@broken("test_a_result_that_cannot_be_kept_rolls_back")
+class CutsTheResultInATransaction(BoundStore):
+    def complete_bound(self, connection, bound, claim, retain, result):
+        return bound.complete(claim, retain=retain, result=result[:256])
 
 
 @broken("test_nothing_can_be_completed_when_the_transaction_is_over")

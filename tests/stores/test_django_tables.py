@@ -58,9 +58,12 @@ def test_the_models_read_what_the_store_writes(alias):
     assert str(stored) == stored.natural_key == "键/a 'b'"
     assert (stored.order_no, stored.state, stored.generation, stored.attempts) == ("单1", "released", 1, 1)
     assert stored.last_error == "💥 " + "x" * 510
+    assert stored.result == ""
     assert bytes(stored.fingerprint) == b"f" * 32
     assert bytes(stored.owner) == held.owner
     assert stored.updated == pytest.approx(store.find(held.key).updated.timestamp(), abs=1e-5)
+    store.complete(claim(store, held.key), retain=RETAIN_SECONDS, result="💥" * 256)
+    assert StoredClaim.objects.using(alias).get(natural_key=held.key).result == "💥" * 256
     with store.transaction() as connection:
         store.bind(connection).put("键", b"{}", again_in=60)
     waiting = StoredNotification.objects.using(alias).get()
@@ -113,7 +116,7 @@ def deliveries(store):
     """One of each kind, and the key of each."""
     numbers = {"done": 420000, "released": 420001, "held": 420002, "stuck": 42009}
     keys = {kind: f"payment/1900000109/{number}/SUCCESS" for kind, number in numbers.items()}
-    store.complete(claim(store, keys["done"], "A-1"), retain=RETAIN_SECONDS)
+    store.complete(claim(store, keys["done"], "A-1"), retain=RETAIN_SECONDS, result="wx<201410272009>")
     store.release(claim(store, keys["released"], "A-2"), error="<b>Boom</b> " + "x" * 100)
     claim(store, keys["held"], "A-3", lease=3_600)
     claim(store, keys["stuck"], "A-4", lease=1)
@@ -200,6 +203,10 @@ def test_the_admin_shows_one_delivery_and_lets_nobody_change_it(client, deliveri
     assert (b"f" * 32).hex() in text
     assert 'name="_save"' not in text
     assert client.post(address, {"state": "done"}).status_code == 403
+
+
+def test_the_admin_shows_what_a_completion_said(client, deliveries):
+    assert "wx&lt;201410272009&gt;" in page(client, f"{LIST}{quote(deliveries['done'])}/change/")
 
 
 def test_nobody_adds_or_deletes_a_delivery(client, deliveries):

@@ -58,6 +58,7 @@ CONTENT, OTHER_CONTENT = b"c" * 32, b"C" * 32
 #: A database that does not compare bytes takes some of these for one.
 KEYS = ("payment/ab", "payment/AB", "payment/ab ", "payment/áb")
 ORDERS = st.sampled_from(["", "A-1", "a-1"])
+RESULTS = st.sampled_from(["", "wx2014", "已售罄"])
 
 _numbers = itertools.count(1)
 
@@ -147,12 +148,12 @@ class Deliveries(RuleBasedStateMachine):
 
     # --- what becomes of them
 
-    @rule(held=held)
-    def finish(self, held: Held) -> None:
+    @rule(held=held, result=RESULTS)
+    def finish(self, held: Held, result: str) -> None:
         if self.transactional:
-            self._finish_in_a_transaction(held.claim)
+            self._finish_in_a_transaction(held.claim, result)
         else:
-            self._finish(held.claim)
+            self._finish(held.claim, result)
 
     @rule(held=held, error=st.sampled_from(["", "out of stock", "支付"]))
     def fail(self, held: Held, error: str) -> None:
@@ -173,7 +174,7 @@ class Deliveries(RuleBasedStateMachine):
         with self._lost_it(held.claim), suppress(OutOfStock), self.trial.transaction() as connection:
             bound = self.trial.bind(connection)
             self.trial.effect(connection, self.orders[held.claim.key])
-            bound.complete(held.claim, retain=KEEP)
+            bound.complete(held.claim, retain=KEEP, result="rolled back")
             raise OutOfStock
         self._check_effects(held.claim)
 
@@ -184,7 +185,7 @@ class Deliveries(RuleBasedStateMachine):
         self._pass(LONGEST_LEASE)
         successor = self._deliver(slow.claim.key, slow.fingerprint, lease)
         if verb == "finish":
-            self.finish(slow)
+            self.finish(slow, "too late")
         elif verb == "fail":
             self._release(slow.claim, "too late")
         else:
@@ -201,26 +202,26 @@ class Deliveries(RuleBasedStateMachine):
 
     def _act_without_holding(self, claim: Claim) -> None:
         if self.transactional:
-            self._finish_in_a_transaction(claim)
+            self._finish_in_a_transaction(claim, "not mine")
         else:
-            self._finish(claim)
+            self._finish(claim, "not mine")
         self._release(claim, "not mine")
         self._extend(claim, LONGEST_LEASE)
 
-    def _finish(self, claim: Claim) -> None:
-        outcome = self.trial.complete(claim, retain=KEEP)
-        assert outcome is self.model.complete(claim, retain=KEEP)
+    def _finish(self, claim: Claim, result: str) -> None:
+        outcome = self.trial.complete(claim, retain=KEEP, result=result)
+        assert outcome is self.model.complete(claim, retain=KEEP, result=result)
         self._finished(claim, outcome)
 
-    def _finish_in_a_transaction(self, claim: Claim) -> None:
+    def _finish_in_a_transaction(self, claim: Claim, result: str) -> None:
         outcome = CompleteOutcome.LOST
         with self._lost_it(claim), self.trial.transaction() as connection:
             bound = self.trial.bind(connection)
             self.trial.effect(connection, self.orders[claim.key])
-            outcome = bound.complete(claim, retain=KEEP)
-            assert bound.complete(claim, retain=KEEP) is CompleteOutcome.ALREADY
+            outcome = bound.complete(claim, retain=KEEP, result=result)
+            assert bound.complete(claim, retain=KEEP, result="again") is CompleteOutcome.ALREADY
         # What an earlier transaction completed is lost to this one, or there would be a second effect.
-        modelled = self.model.complete(claim, retain=KEEP)
+        modelled = self.model.complete(claim, retain=KEEP, result=result)
         assert outcome is (CompleteOutcome.DONE if modelled is CompleteOutcome.DONE else CompleteOutcome.LOST)
         self._finished(claim, outcome)
         self._check_effects(claim)
@@ -354,7 +355,7 @@ def new_owner() -> bytes:
 
 def told(record: Record) -> tuple[Any, ...]:
     """Give what a record says, but for times, which are on the store's own clock."""
-    return (*record[:5], record.last_error)
+    return (*record[:5], record.last_error, record.fingerprint, record.result)
 
 
 def spans(record: Record) -> Iterator[timedelta]:
@@ -397,6 +398,7 @@ LEFT_OUT = {
     "complete compares no owner": (sql.COMPLETE, "AND owner = :owner"),
     "complete compares no generation": (sql.COMPLETE, "AND generation = :generation"),
     "complete compares no state": (sql.COMPLETE, "AND state = 'pending'"),
+    "complete keeps no result": (sql.COMPLETE, ", result = :result"),
     "release compares nothing": (sql.RELEASE, FENCE),
     "release compares no state": (sql.RELEASE, "AND state = 'pending'"),
     "release keeps no error": (sql.RELEASE, ", last_error = :error"),

@@ -54,21 +54,21 @@ class ASGIApp:
             await send({"type": "websocket.close"})
             return
         started = self._receiver.now()
+        headers = list(scope["headers"])  # it need not be more than an iterable
         try:
-            body = await self._read(scope, receive)
+            body = await self._read(scope, headers, receive)
         except NotifyError as error:
-            reply = self._receiver.refuse(error, started=started)
+            reply = self._receiver.refuse(error, started=started, headers=headers)
         else:
-            reply = await self._receiver.receive_async(body, started=started)
-        headers = [(name.lower().encode("ascii"), value.encode("ascii")) for name, value in reply.headers]
+            reply = await self._receiver.receive_async(body, headers, started=started)
+        answered = [(name.lower().encode("ascii"), value.encode("ascii")) for name, value in reply.headers]
         try:
-            await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+            await send({"type": "http.response.start", "status": reply.status, "headers": answered})
             await send({"type": "http.response.body", "body": reply.body})
         except OSError:
             pass  # the client has gone; it will send again, and find what was settled
 
-    async def _read(self, scope: _Message, receive: _Receive) -> bytes:
-        headers = list(scope["headers"])  # it need not be more than an iterable
+    async def _read(self, scope: _Message, headers: list[tuple[bytes, bytes]], receive: _Receive) -> bytes:
         length = check_request(
             scope["method"],
             _header(headers, b"content-encoding"),

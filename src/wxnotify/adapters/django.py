@@ -53,9 +53,9 @@ def notify_view(receiver: Receiver, *, body_seconds: float = BODY_SECONDS) -> Ca
         started = receiver.now()
         try:
             body = _read(request, receiver, started + body_seconds)
-            reply = receiver.receive(body, started=started)
+            reply = receiver.receive(body, request.META, started=started)
         except NotifyError as error:
-            reply = receiver.refuse(error, started=started)
+            reply = receiver.refuse(error, started=started, headers=request.META)
         return _response(reply)
 
     return _exempt(notify, receiver)
@@ -81,9 +81,9 @@ def async_notify_view(
         started = receiver.now()
         try:
             body = _read(request, receiver, started + body_seconds)
-            reply = await receiver.receive_async(body, started=started)
+            reply = await receiver.receive_async(body, request.META, started=started)
         except NotifyError as error:
-            reply = receiver.refuse(error, started=started)
+            reply = receiver.refuse(error, started=started, headers=request.META)
         return _response(reply)
 
     return _exempt(notify, receiver)

@@ -47,9 +47,9 @@ class WSGIApp:
         try:
             body = self._read(environ, started)
         except NotifyError as error:
-            reply = self._receiver.refuse(error, started=started)
+            reply = self._receiver.refuse(error, started=started, headers=environ)
         else:
-            reply = self._receiver.receive(body, started=started)
+            reply = self._receiver.receive(body, environ, started=started)
         status = f"{reply.status} {responses.get(reply.status, 'Refused')}"
         start_response(status, list(reply.headers))
         return [reply.body]

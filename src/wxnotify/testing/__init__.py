@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .._keys import AnyKey, SignType
-from .._notifications import Payment
+from .._payments import Payment
 from .._signature import sign, verify
 from .._wire import parse, write
 

@@ -66,6 +66,7 @@ class DeliveryAdmin(admin.ModelAdmin):
         "lease",
         "kept_until",
         "last_error",
+        "result",
         "content",
     )
     readonly_fields = fields

@@ -15,7 +15,9 @@ __all__ = ["TestResult"]
 
 SAID = "wx201410272009395522657a690389285100"
 #: What somebody's quoting might get wrong.
-ODD = ["已售罄", 'a"b\\"c\\', "it's; -- {}%s", "🀄" * 128, "x" * 256]
+ODD = ["已售罄", 'a"b\\"c\\', "it's; -- {}%s :x", " ends in a space ", "🀄" * 256, "x" * 256]
+#: What a store that keeps one text for all of it might take for a result.
+FORGED = f'","result":"{SAID}"'
 
 
 class TestResult:
@@ -32,6 +34,7 @@ class TestResult:
         record = subject.find(KEY)
         assert record is not None
         assert (claim_key(subject).result, record.result) == (said, said)
+        assert [one.result for one in subject.records()] == [said]
 
     def test_a_completion_that_says_nothing_has_an_empty_result(self, subject: Subject) -> None:
         subject.complete(claim_key(subject), retain=KEEP)
@@ -42,10 +45,19 @@ class TestResult:
     def test_there_is_no_result_before_the_completion(self, subject: Subject) -> None:
         claim = claim_key(subject)
         assert claim_key(subject).result == ""
-        subject.release(claim, error=f'","result":"{SAID}"')
-        assert claim_key(subject).result == ""
+        subject.release(claim, error="boom")
+        record = subject.find(KEY)
+        assert record is not None
+        assert (claim_key(subject).result, record.result) == ("", "")
         subject.advance(LEASE)
         assert claim_key(subject).result == ""
+
+    def test_nothing_else_that_is_kept_is_taken_for_the_result(self, subject: Subject) -> None:
+        subject.release(claim_key(subject, order_no=FORGED), error=FORGED)
+        subject.complete(claim_key(subject), retain=KEEP)
+        record = subject.find(KEY)
+        assert record is not None
+        assert (claim_key(subject).result, record.result) == ("", "")
 
     def test_other_content_is_not_told_the_result(self, subject: Subject) -> None:
         subject.complete(claim_key(subject), retain=KEEP, result=SAID)
@@ -62,7 +74,16 @@ class TestResult:
         stale, successor = take_over(subject)
         assert subject.complete(stale, retain=KEEP, result="stale") is CompleteOutcome.LOST
         assert subject.complete(successor, retain=KEEP, result=SAID) is CompleteOutcome.DONE
+        assert subject.complete(stale, retain=KEEP, result="stale") is CompleteOutcome.LOST
         assert claim_key(subject).result == SAID
+
+    def test_what_was_released_is_completed_by_nobody_and_says_nothing(self, subject: Subject) -> None:
+        claim = claim_key(subject)
+        subject.release(claim, error="boom")
+        assert subject.complete(claim, retain=KEEP, result="late") is CompleteOutcome.LOST
+        record = subject.find(KEY)
+        assert record is not None
+        assert record.result == ""
 
     @pytest.mark.parametrize("said", ["x" * 257, "a\0b", "a\nb", "\ud800"])
     def test_a_result_that_cannot_be_kept_is_refused_and_the_claim_stays_open(

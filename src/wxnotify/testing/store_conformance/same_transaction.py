@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from ...errors import ClaimLost, ConfigurationError, NotifyError
+from ...errors import ClaimLost, ConfigurationError, NotifyError, StoreError
 from ...idempotency import Claim, ClaimOutcome, CompleteOutcome, Record, State
 from .deliveries import KEEP, KEY, LEASE, answered, at_once, claim_key, like, new_owner, take_over, told_by
 from .subject import Subject
@@ -218,8 +218,24 @@ class TestSameTransaction:
         assert record is not None
         assert record.result == ""
         with subject.transaction() as connection:
-            subject.bind(connection).complete(claim, retain=KEEP, result="committed")
+            bound = subject.bind(connection)
+            bound.complete(claim, retain=KEEP, result="committed")
+            assert bound.complete(claim, retain=KEEP, result="another") is CompleteOutcome.ALREADY
         assert at_once(subject, 1, lambda _: claim_key(subject))[0].result == "committed"
+
+    def test_a_result_that_cannot_be_kept_rolls_back(self, subject: Subject) -> None:
+        claim = claim_key(subject)
+
+        def say_too_much() -> None:
+            with subject.transaction() as connection:
+                bound = subject.bind(connection)
+                subject.effect(connection, KEY)
+                bound.complete(claim, retain=KEEP, result="x" * 257)
+
+        with pytest.raises(StoreError, match="result"):
+            say_too_much()
+        assert state(subject) is State.PENDING
+        assert subject.effects(KEY) == 0
 
     def test_a_bad_retention_is_refused_and_the_claim_stays_open(self, subject: Subject) -> None:
         claim = claim_key(subject)

@@ -1,0 +1,142 @@
+"""
+Whose notification is this, and what does it say: bytes and headers to notifications.
+
+One rule decides the dialect, before anything is verified: what the bytes are. A
+JSON object is APIv3, everything else APIv2; headers are asked only where the body
+is neither. Each dialect then needs its own proof, under its own keys, so nothing
+is gained by dressing one as the other; and "whichever verifies" is never tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from ._headers import Headers, has_signature_headers
+from ._kinds import read_resource, read_verified
+from ._merchants import Merchant, Ring
+from ._signature import check_signed, verify
+from ._wire import parse
+from .errors import NotifyError, TooLarge, UnknownMerchant, shown
+
+if TYPE_CHECKING:
+    from ._notifications import Notification
+    from ._reply import ReplyDialect
+
+# What may stand before the first character that tells: white space, a byte order mark.
+_BEFORE = b" \t\r\n\xef\xbb\xbf"
+_LOOK_AT = 64
+
+
+class Received(NamedTuple):
+    """What came in, or why it is refused."""
+
+    #: How to answer.
+    dialect: ReplyDialect
+    #: Several for a combined order.
+    notifications: tuple[Notification, ...] = ()
+    merchant: Merchant | None = None
+    error: NotifyError | None = None
+
+
+class Authenticator:
+    """
+    Reads what comes in.
+
+    Args:
+        ring: The configured merchants.
+
+        max_bytes: Refuse a longer body.
+
+        wall_clock: Seconds since 1970, which APIv3's timestamps are compared with.
+
+        allow_sandbox: Whether keys of the sandbox may match.
+    """
+
+    def __init__(
+        self, ring: Ring, max_bytes: int, wall_clock: Callable[[], float], allow_sandbox: bool
+    ) -> None:
+        self._ring = ring
+        self._max_bytes = max_bytes
+        self._wall_clock = wall_clock
+        self._allow_sandbox = allow_sandbox
+
+    def read(self, body: bytes, headers: Headers | None) -> Received:
+        """
+        Authenticate what came, and read it.
+
+        Args:
+            body: The raw body.
+
+            headers: The request's; None if there are none.
+
+        Raises:
+            TypeError: If *body* is not ``bytes``.
+        """
+        given = () if headers is None else headers
+        if isinstance(body, bytes) and self._is_apiv3(body, given):
+            try:
+                return self._read_apiv3(body, given)
+            except NotifyError as error:
+                return Received("APIv3", error=error.with_traceback(None))
+        dialect: ReplyDialect = "APIv2"
+        try:
+            fields = parse(body, max_bytes=self._max_bytes)
+            if "event_ciphertext" in fields:
+                dialect = "pay_after"
+            return self._read_apiv2(fields, dialect)
+        except NotifyError as error:
+            # Its frames hold the body and what was read of it.
+            return Received(dialect, error=error.with_traceback(None))
+
+    @staticmethod
+    def _is_apiv3(body: bytes, headers: Headers) -> bool:
+        first = body[:_LOOK_AT].lstrip(_BEFORE)[:1]
+        return first == b"{" or (first != b"<" and has_signature_headers(headers))
+
+    def _read_apiv2(self, fields: dict[str, str], dialect: ReplyDialect) -> Received:
+        encrypted = bool(fields.get("req_info")) and not fields.get("sign")
+        if not encrypted:
+            check_signed(fields)
+        merchant = self._ring.find(fields.get("mch_id") or fields.get("combine_mch_id", ""))
+        if not merchant.keys:
+            raise UnknownMerchant(f"no APIv2 key is configured for mch_id {shown(merchant.mch_id)}")
+        if encrypted:
+            from ._decrypted import decrypt
+            from ._refunds import Refund
+
+            decrypted = decrypt(
+                fields, merchant.keys, mch_id=merchant.mch_id, allow_sandbox=self._allow_sandbox
+            )
+            return self._owned(dialect, merchant, (Refund.from_decrypted(decrypted),))
+        verified = verify(
+            fields, merchant.keys, sign_types=merchant.sign_types, allow_sandbox=self._allow_sandbox
+        )
+        merchant.check_fields(verified)
+        apiv3_keys = merchant.apiv3.keys if merchant.apiv3 is not None else ()
+        return self._owned(dialect, merchant, read_verified(verified, apiv3_keys))
+
+    def _read_apiv3(self, body: bytes, headers: Headers) -> Received:
+        if len(body) > self._max_bytes:
+            raise TooLarge(f"body is {len(body)} bytes, the limit is {self._max_bytes}")
+        merchants = self._ring.with_apiv3
+        if not merchants:
+            from ._ciphers import missing
+
+            try:
+                import cryptography as _  # noqa: F401
+            except ImportError:
+                raise missing("an APIv3 notification") from None
+            raise UnknownMerchant("an APIv3 notification came, and no merchant is configured with apiv3=")
+        dialect = merchants[0].apiv3
+        assert dialect is not None  # noqa: S101 - with_apiv3 says so
+        resource = dialect.open(merchants, body, headers, self._wall_clock())
+        return self._owned("APIv3", self._ring.find(resource.mch_id), read_resource(resource))
+
+    @staticmethod
+    def _owned(
+        dialect: ReplyDialect, merchant: Merchant, notifications: tuple[Notification, ...]
+    ) -> Received:
+        for notification in notifications:
+            merchant.check(notification)
+        return Received(dialect, notifications, merchant)
