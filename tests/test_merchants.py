@@ -128,7 +128,8 @@ def test_a_payment_for_another_merchant_is_refused_before_its_order_is_known(cha
 def test_what_a_notification_does_not_name_is_left_to_those_who_need_it():
     fields = {
         "return_code": "SUCCESS", "result_code": "SUCCESS", "mch_id": MCH_ID, "contract_code": "C-1",
-        "plan_id": "1", "openid": "o", "change_type": "ADD", "operate_time": "2026-11-23 12:00:00", "contract_id": "2",
+        "plan_id": "1", "openid": "o", "change_type": "ADD", "operate_time": "2026-11-23 12:00:00",
+        "contract_id": "2",
     }  # fmt: skip
     contract = Contract.from_verified(verify(signed(fields), KEY))  # it has no appid
     assert shop(sub_mch_ids=[OTHER]).check(contract) is None

@@ -119,13 +119,14 @@ def _order_of_resource(resource: VerifiedResource, order: Mapping[str, Any]) -> 
 
 
 def _orders(listed: object, name: str) -> list[Mapping[str, Any]]:
-    if not isinstance(listed, list) or not all(isinstance(order, Mapping) for order in listed):
+    orders: list[Any] = listed if isinstance(listed, list) else [None]
+    if not all(isinstance(order, Mapping) for order in orders):
         raise BadField(f"{name} is not a list of orders")
-    if not listed:
+    if not orders:
         raise MissingField(f"{name} is empty: this is not {_WHAT}")
-    if len(listed) > _MOST:
-        raise BadField(f"{name} has {len(listed)} orders, more than WeChat Pay combines")
-    return listed
+    if len(orders) > _MOST:
+        raise BadField(f"{name} has {len(orders)} orders, more than WeChat Pay combines")
+    return orders
 
 
 def _distinct(payments: list[Payment]) -> tuple[Payment, ...]:

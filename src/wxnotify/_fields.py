@@ -9,7 +9,7 @@ refused when it is odd; what only informs is None then, and costs no payment.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from .errors import BadField, MissingField, shown
 
@@ -137,7 +137,7 @@ def inside(content: Mapping[str, Any], *path: str) -> Any:
             return None
         if not isinstance(value, Mapping):
             raise BadField(f"{'.'.join(path[:depth])} is {_odd(value)}, expected an object")
-        value = value.get(name)
+        value = cast("Mapping[str, Any]", value).get(name)
     return value
 
 

@@ -54,8 +54,8 @@ class Notification:
     #: The slots that ``repr`` shows.
     _shown: ClassVar[tuple[str, ...]] = ("key",)
 
-    #: Every field, the unknown ones too.
-    fields: Source
+    #: Every field, the unknown ones too; of which type, each class says.
+    fields: Any
     #: The dialect it came in.
     dialect: Literal["APIv2", "APIv3"]
     #: APIv3's ``event_type``, or a rent or hotel event's; empty where there is none.

@@ -1,5 +1,5 @@
 """
-The command ``wxnotify``: serve, send, verify, explain, claims, demo.
+The command ``wxnotify``: serve, send, verify, explain, claims, reconcile, demo.
 
 It stands outside the library and uses what everybody can use. Each subject has
 its file, with ``add_command`` to say what it takes and ``run`` to do it; ``run``
@@ -19,7 +19,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NoReturn
 
 from ..errors import ConfigurationError, StoreError
-from . import claims, demo, explain, send, serve, verify
+from . import claims, demo, explain, reconcile, send, serve, verify
 from .terminal import CannotRun, Terminal
 
 __all__ = ["main"]
@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"wxnotify {_version()}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for subject in (demo, serve, send, verify, explain, claims):
+    for subject in (demo, serve, send, verify, explain, claims, reconcile):
         subject.add_command(commands)
     return parser
 

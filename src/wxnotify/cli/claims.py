@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import os
 from datetime import datetime, timedelta, timezone
 from itertools import islice
-from pathlib import Path
 from typing import Final
 
 from ..idempotency import Record, State
-from ..stores.url import open_store
-from .terminal import CannotRun, Colour, Terminal, pad, printable
+from .store_option import add_store_option, opened_store
+from .terminal import Colour, Terminal, pad, printable
 
-_VARIABLE: Final = "WXNOTIFY_STORE"
 _COLOURS: Final[dict[State, Colour]] = {
     State.PENDING: "yellow",
     State.RELEASED: "red",
@@ -31,12 +28,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "(somebody is at it, or died) and released (the handler failed). Exit code 1 if nothing is known of "
         "the order.",
     )
-    parser.add_argument(
-        "--store",
-        metavar="URL",
-        help="sqlite:///FILE, postgresql://..., mysql://... or redis://...; better in the variable "
-        f"{_VARIABLE}, where no other user sees its password",
-    )
+    add_store_option(parser)
     parser.add_argument("--order", metavar="NUMBER", help="only this order's (out_trade_no)")
     parser.add_argument("--state", choices=[state.value for state in State], help="only these")
     parser.add_argument(
@@ -52,14 +44,8 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def run(arguments: argparse.Namespace) -> int:
     """Look and print."""
-    url = arguments.store or os.environ.get(_VARIABLE)
-    if not url:
-        raise CannotRun(f"name the store, in the variable {_VARIABLE} or with --store")
-    file = Path(url.removeprefix("sqlite:///"))
-    if url.startswith("sqlite:///") and not file.exists():
-        raise CannotRun(f"there is no file {file}")
+    store = opened_store(arguments)
     terminal = Terminal()
-    store = open_store(url)
     found = [
         record
         for state in _states(arguments)

@@ -36,13 +36,13 @@ KINDS: Final = (
     Kind(
         "apiv3",
         "this is an APIv3 notification (JSON with an encrypted resource); APIv2 is flat XML",
-        "orders placed over APIv3 notify in APIv3: give it to an APIv3 reader, with the APIv3 key",
+        "the receiver reads it, with the request's headers, if its Merchant has apiv3=; see docs/apiv3.md",
         _names("resource"),
     ),
     Kind(
         "refund",
         "this is a refund notification: it is not signed, its content is encrypted in req_info",
-        "it has a notify_url of its own; do not send it where payments go",
+        'the receiver reads it: on("refund"), with the extra crypto; see docs/notifications.md',
         _names("req_info"),
     ),
     Kind(
@@ -72,14 +72,14 @@ KINDS: Final = (
     Kind(
         "contract",
         "this is a contract notification of a deduction agreement",
-        "it has a notify_url of its own; do not send it where payments go",
+        'the receiver reads it: on("contract"); see docs/notifications.md',
         _names("contract_id"),
         _names("out_trade_no"),
     ),
     Kind(
         "scan",
         "this is the callback of a native mode 1 scan: a payer has scanned, nobody has paid",
-        "it wants an order as its answer, and has a URL of its own",
+        'it wants an order as its answer. The receiver reads it: on("scan"); see docs/notifications.md',
         _names("product_id"),
         _names("out_trade_no"),
     ),

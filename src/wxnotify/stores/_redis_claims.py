@@ -8,6 +8,7 @@ durations, in milliseconds: ``kept`` is the time to live the key was given when 
 last changed, so what is gone of it is the time since; ``lease`` runs from that
 change, and ``age`` is how long before it the key was first claimed. So the first
 claim is a plain ``SET NX PX``, one round trip, and no client's clock is read.
+``result`` is the last field, and there only if a completion said something.
 
 Everything else is a script (``_redis_scripts.py``). Each verb is a generator that
 yields one :class:`Ask` after the other and is sent the reply, so it is written
