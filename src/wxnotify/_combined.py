@@ -10,7 +10,7 @@ those that were as duplicates.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from ._fields import amount, beijing, informative, inside, require, shaped, text
 from ._payments import Payment
@@ -119,7 +119,7 @@ def _order_of_resource(resource: VerifiedResource, order: Mapping[str, Any]) -> 
 
 
 def _orders(listed: object, name: str) -> list[Mapping[str, Any]]:
-    orders: list[Any] = listed if isinstance(listed, list) else [None]
+    orders: list[Any] = cast(Any, listed) if isinstance(listed, list) else [None]
     if not all(isinstance(order, Mapping) for order in orders):
         raise BadField(f"{name} is not a list of orders")
     if not orders:
