@@ -7,7 +7,7 @@ an ignore that ignores nothing, so a mistake they no longer see fails the check.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
 from decimal import Decimal
@@ -19,13 +19,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from typing_extensions import assert_type
 
 from wxnotify import (
+    Contract,
+    Decrypted,
     Event,
     Expected,
     Merchant,
     Payment,
     Receiver,
+    Refund,
     Reply,
     Verified,
+    VerifiedResource,
     build_order_query,
     build_reply,
     check_amount,
@@ -35,6 +39,7 @@ from wxnotify import (
 )
 from wxnotify.adapters.asgi import ASGIApp
 from wxnotify.adapters.wsgi import WSGIApp
+from wxnotify.apiv3 import APIv3, PlatformKey
 from wxnotify.idempotency import (
     AsyncStore,
     Claim,
@@ -159,3 +164,25 @@ def proving(store: Store) -> None:
     with event_loop() as run:
         Subject(store, lambda seconds: None, run=run)
     del proven
+
+
+def kinds(verified: Verified, decrypted: Decrypted, resource: VerifiedResource, receiver: Receiver) -> None:
+    Payment.from_verified(decrypted)  # type: ignore[arg-type]  # decrypted is not verified
+    Payment.from_verified(resource)  # type: ignore[arg-type]  # it is APIv3's
+    refund = Refund.from_decrypted(decrypted)
+    Refund.from_decrypted(verified)  # type: ignore[arg-type]  # a refund of APIv2 is not signed
+    check_amount(refund, 100)  # type: ignore[arg-type]  # a refund is no payment
+    receiver.settle(refund)  # type: ignore[arg-type]  # the same
+    assert_type(refund.fields, Decrypted | VerifiedResource)
+    assert_type(decrypted.unauthenticated, Mapping[str, str])
+    assert_type(Payment.from_resource(resource).total_fee, int | None)
+    assert_type(Contract.from_verified(verified).kind, str)
+    assert_type(receiver.receive(b"", {"Wechatpay-Serial": "x"}), Reply)
+    assert_type(receiver.receive(b"", [(b"wechatpay-serial", b"x")]), Reply)
+
+
+def in_apiv3(pem: bytes) -> None:
+    apiv3 = APIv3("0123456789abcdefghijklmnopqrstuv", [PlatformKey.from_certificate(pem)])
+    merchant = Merchant("1900000109", "wx8888888888888888", apiv3=apiv3)
+    Merchant("1900000109", "wx8888888888888888", apiv3="0123")  # type: ignore[arg-type]  # not the key itself
+    assert_type(merchant.apiv3 is None, bool)
