@@ -20,7 +20,6 @@ _PLATE_ALWAYS: Final = (
     "mch_id",
     "appid",
     "nonce_str",
-    "plate_number",
     "vehicle_event_type",
     "vehicle_event_createtime",
 )
@@ -173,26 +172,31 @@ class Contract(Notification):
 
 class PlateState(Notification):
     """
-    A parked car's plate that can, or cannot any more, be deducted from; APIv2 only.
+    A car's plate that can, or cannot any more, be deducted from; APIv2 only.
 
-    It is told between entrance and exit, so a later one replaces an earlier one.
+    It is told between entrance and exit, so a later one replaces an earlier one. Its
+    ``repr`` does not show the plate, which is the payer's.
     """
 
     __slots__ = (
         "deduct_mode",
         "plate_number",
+        "plate_number_info",
         "vehicle_event_createtime",
         "vehicle_event_des",
         "vehicle_event_type",
     )
 
     kind = "plate"
-    _shown: ClassVar = ("plate_number", "vehicle_event_type", "vehicle_event_createtime")
+    _shown: ClassVar = ("key", "vehicle_event_createtime")
 
     # ``result`` is NORMAL or BLOCKED, as ``vehicle_event_type``.
 
     fields: Verified
+    #: Of a parked car; empty on a motorway, which tells ``plate_number_info`` instead.
     plate_number: str
+    #: JSON, as it came: the payer's plates, each with its ``channel_type``. Empty for a parked car.
+    plate_number_info: str
     #: NORMAL: it can be deducted from. BLOCKED: it cannot.
     vehicle_event_type: str
     #: Why it is blocked: OVERDUE, REMOVE or PAUSE; empty where it is not.
@@ -224,27 +228,29 @@ class PlateState(Notification):
             WeChat Pay APIv2, "plate state notification" (vehicle_v2 chapter 20_912).
         """
         check_source(verified, Verified, "PlateState.from_verified()")
-        require(verified, _PLATE_ALWAYS, "a plate state")
+        get = verified.get
+        plates = get("plate_number", "") or get("plate_number_info", "")
+        require({**verified, "plate_number": plates}, (*_PLATE_ALWAYS, "plate_number"), "a plate state")
         state, when = verified["vehicle_event_type"], verified["vehicle_event_createtime"]
         if state not in ("NORMAL", "BLOCKED"):
             raise BadField(f"vehicle_event_type is {shown(state)}, expected NORMAL or BLOCKED")
-        plate_number = verified["plate_number"]
         mch_id = shaped("mch_id", verified["mch_id"])
         # A plate is Chinese text of no fixed shape; as a digest it fits a key.
-        plate = digest([plate_number, when]).hex()[:32]
+        plate = digest([plates, when]).hex()[:32]
         return cls._make(
             verified,
             {
                 "appid": verified["appid"],
                 "mch_id": mch_id,
-                "sub_mch_id": verified.get("sub_mch_id", ""),
-                "plate_number": plate_number,
+                "sub_mch_id": get("sub_mch_id", ""),
+                "plate_number": get("plate_number", ""),
+                "plate_number_info": get("plate_number_info", ""),
                 "vehicle_event_type": state,
-                "vehicle_event_des": verified.get("vehicle_event_des", ""),
-                "deduct_mode": verified.get("deduct_mode", ""),
+                "vehicle_event_des": get("vehicle_event_des", ""),
+                "deduct_mode": get("deduct_mode", ""),
                 "vehicle_event_createtime": beijing(when),
                 "result": state,
                 "key": f"{cls.kind}/{mch_id}/{plate}/{state}",
-                "fingerprint": digest([verified.get("sub_mch_id", ""), plate_number, when, state]),
+                "fingerprint": digest([get("sub_mch_id", ""), plates, when, state]),
             },
         )

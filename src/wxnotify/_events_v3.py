@@ -25,7 +25,8 @@ def _owner(resource: VerifiedResource, kind: type[Notification]) -> dict[str, st
         "dialect": "APIv3",
         "event_type": shaped("event_type", resource.event_type),
         "appid": first("sp_appid", "appid"),
-        "mch_id": shaped("mch_id", first("sp_mchid", "mchid", "mch_id")),
+        # Where none of them is there: the merchant whose key opened it.
+        "mch_id": shaped("mch_id", first("sp_mchid", "mchid", "mch_id") or resource.mch_id),
         "sub_mch_id": first("sub_mchid", "sub_mch_id"),
     }
 
@@ -225,7 +226,9 @@ class PayScore(Notification):
         owner = _owner(resource, cls)
         out_order_no = shaped("out_order_no", text(resource, "out_order_no"))
         order_id = shaped("order_id", text(resource, "order_id"))
-        total = amount("total_amount", resource.get("total_amount") or None)
+        told = resource.get("total_amount")
+        # What has cost nothing yet says 0.
+        total = None if type(told) is int and told == 0 else amount("total_amount", told)
         what = out_order_no or _told_once(resource)
         return cls._make(
             resource,

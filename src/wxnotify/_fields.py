@@ -27,7 +27,7 @@ _SHAPES: Final = {
     "trade_state": (_ALPHANUMERIC | {"_"}, 32),
     "refund_id": (_ALPHANUMERIC, 64),
     "out_refund_no": (_ORDER, 64),
-    "contract_id": (_ALPHANUMERIC, 64),
+    "contract_id": (_ALPHANUMERIC | {"_", "-"}, 64),
     "event_id": (_ALPHANUMERIC | {"-", "_"}, 64),
     "order_id": (_ALPHANUMERIC | {"_", "-"}, 64),
     "out_order_no": (_ORDER, 64),

@@ -11,33 +11,28 @@ from collections.abc import Mapping
 
 from .._keys import AnyKey, SignType
 from .._payments import Payment
-from .._signature import sign, verify
-from .._wire import parse, write
+from .._signature import verify
+from .._wire import parse
+from ._apiv2 import combined, contract, deduction, plate_state, scan
+from ._encrypted import pay_after_notification, refund_notification
+from ._signed import APPID, KEY, MCH_ID, PAYMENT, changed, signed
 
-__all__ = ["APPID", "KEY", "MCH_ID", "notification", "payment", "payment_fields", "query_answer"]
-
-APPID = "wx8888888888888888"
-MCH_ID = "1900000109"
-KEY = "wxnotify-test-key-0123456789abcd"
-
-_PAYMENT = {
-    "appid": APPID,
-    "attach": "",
-    "bank_type": "OTHERS",
-    "cash_fee": "100",
-    "fee_type": "CNY",
-    "is_subscribe": "N",
-    "mch_id": MCH_ID,
-    "nonce_str": "5K8264ILTKCH16CQ2502SI8ZNMTM67VS",
-    "openid": "oTest0000000000000000000000Payer",
-    "out_trade_no": "A-1001",
-    "result_code": "SUCCESS",
-    "return_code": "SUCCESS",
-    "time_end": "20261123120000",
-    "total_fee": "100",
-    "trade_type": "JSAPI",
-    "transaction_id": "4200000000202611230000000001",
-}
+__all__ = [
+    "APPID",
+    "KEY",
+    "MCH_ID",
+    "combined",
+    "contract",
+    "deduction",
+    "notification",
+    "pay_after_notification",
+    "payment",
+    "payment_fields",
+    "plate_state",
+    "query_answer",
+    "refund_notification",
+    "scan",
+]
 
 
 def payment_fields(**changes: str | None) -> dict[str, str]:
@@ -50,11 +45,7 @@ def payment_fields(**changes: str | None) -> dict[str, str]:
     Returns:
         Order A-1001, paid with 100 fen, with the changes made.
     """
-    return _changed(_PAYMENT, changes)
-
-
-def _changed(fields: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
-    return {name: value for name, value in {**fields, **changes}.items() if value is not None}
+    return changed(PAYMENT, changes)
 
 
 def notification(
@@ -85,8 +76,7 @@ def notification(
         >>> verify(parse(notification(total_fee="8800")), KEY)["total_fee"]
         '8800'
     """
-    unsigned = _changed(_PAYMENT if fields is None else fields, changes)
-    return write({**unsigned, "sign": sign(unsigned, key, sign_type)})
+    return signed(changed(PAYMENT if fields is None else fields, changes), key, sign_type)
 
 
 def query_answer(*, key: AnyKey = KEY, sign_type: SignType = "MD5", **changes: str | None) -> bytes:
@@ -103,7 +93,7 @@ def query_answer(*, key: AnyKey = KEY, sign_type: SignType = "MD5", **changes: s
     Returns:
         The XML.
     """
-    answer = {**_PAYMENT, "trade_state": "SUCCESS", "return_msg": "OK", "nonce_str": "2f0e51a0c2e94b5b"}
+    answer = {**PAYMENT, "trade_state": "SUCCESS", "return_msg": "OK", "nonce_str": "2f0e51a0c2e94b5b"}
     return notification(answer, key=key, sign_type=sign_type, **changes)
 
 
