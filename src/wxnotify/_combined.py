@@ -50,11 +50,15 @@ def combined_from_verified(verified: Verified) -> tuple[Payment, ...]:
     orders = _orders(listed.get("order_list"), "order_list")
     if listed.get("order_num", len(orders)) != len(orders):
         raise BadField(f"order_num does not say {len(orders)}, which is how many orders there are")
-    paid = verified["return_code"] == verified["result_code"] == "SUCCESS"
-    return _distinct([_order_of_verified(verified, order, paid) for order in orders])
+    return _distinct([_order_of_verified(verified, order) for order in orders])
 
 
-def _order_of_verified(verified: Verified, order: Mapping[str, Any], paid: bool) -> Payment:
+def _order_of_verified(verified: Verified, order: Mapping[str, Any]) -> Payment:
+    succeeded = verified["return_code"] == verified["result_code"] == "SUCCESS"
+    # A notification has none; the answer to a query, under the same key, may.
+    trade_state = shaped("trade_state", text(order, "trade_state") or verified.get("trade_state", ""))
+    paid = succeeded and trade_state in ("", "SUCCESS")
+    result = trade_state if succeeded else "FAIL"
     require(order, _EACH if paid else _EACH[:3], _WHAT)
     return Payment._paid(
         verified,
@@ -67,17 +71,17 @@ def _order_of_verified(verified: Verified, order: Mapping[str, Any], paid: bool)
             "cash_fee_type": "CNY",
             "combine_mch_id": shaped("mch_id", verified["combine_mch_id"], "combine_mch_id"),
             "combine_out_trade_no": verified["combine_out_trade_no"],
-            "err_code": verified.get("err_code", "") if not paid else "",
+            "err_code": "" if succeeded else verified.get("err_code", ""),
             "fee_type": text(order, "fee_type") or "CNY",
             "mch_id": shaped("mch_id", text(order, "mch_id")),
             "openid": text(order, "openid"),
             "out_trade_no": shaped("out_trade_no", text(order, "out_trade_no")),
             "paid": paid,
-            "result": "SUCCESS" if paid else "FAIL",
+            "result": "SUCCESS" if paid else result,
             "sub_mch_id": text(order, "sub_mch_id"),
             "time_end": beijing(text(order, "time_end")),
             "total_fee": amount("total_fee", order.get("total_fee")),
-            "trade_state": "",
+            "trade_state": trade_state,
             "trade_type": verified.get("trade_type", ""),
             "transaction_id": shaped("transaction_id", text(order, "transaction_id")),
         },

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from wxnotify import Key, _ciphers
+from wxnotify import Key, Payment, Refund, _ciphers, decrypt, parse, verify
 from wxnotify._ciphers import aes_256_ecb_decrypt, aes_256_gcm_decrypt, sm4_gcm_decrypt
 from wxnotify.apiv3 import APIv3, PlatformKey
 from wxnotify.testing.apiv3 import Posted, platform_keys
 
-from ..support import code_of
+from ..support import code_of, either
 from ..test_vectors import SHARED, entries
 from .posting import merchant, opened
 
@@ -154,3 +154,26 @@ def test_a_published_ciphertext_of_ecb_opens_under_the_digits_themselves(vector,
     assert (
         aes_256_ecb_decrypt(Key(vector["aes_key_ascii"]), ciphertext).decode() == vector["expected_plaintext"]
     )
+
+
+@pytest.mark.parametrize("vector", [one for one in REFUNDS if "root" in one.values[0]])
+def test_a_published_refund_is_read_or_refused_by_its_root(vector):
+    fields = {"return_code": "SUCCESS", "req_info": vector["req_info"]}
+    opened = either(decrypt, fields, Key(vector["mch_key"], any_length=True))
+    if vector["root"] == "root":
+        assert dict(opened) == vector["fields"]
+        assert str(Refund.from_decrypted(opened).refund_fee) == vector["fields"]["refund_fee"]
+    else:
+        assert opened.code == "bad_ciphertext"
+
+
+@pytest.mark.parametrize("vector", shared("v2_notifications.json", ""))
+def test_a_published_notification_of_apiv2_is_a_payment_if_it_has_an_order(vector):
+    verified = verify(parse(vector["body"].encode()), Key(vector["key"], any_length=True))
+    read = either(Payment.from_verified, verified)
+    if "out_trade_no" in vector["fields"]:
+        assert read.paid
+        assert str(read.total_fee) == vector["fields"]["total_fee"]
+        assert read.out_trade_no == vector["fields"]["out_trade_no"]
+    else:
+        assert read.code == "missing_field"

@@ -80,6 +80,7 @@ class Cursor(NamedTuple):
     key: str = ""
 
 
+_STATES: Final = {one.value: one for one in State}
 #: Where a record's row has them.
 _STATE, _UPDATED = 2, 6
 
@@ -224,11 +225,8 @@ class Verbs:
             onward = Cursor(after.state, rows[-1][_UPDATED], _text(rows[-1][0]))
         elif order_no is None and after.state is not states[-1]:
             onward = Cursor(states[states.index(after.state) + 1])
-        return [
-            _record(row)
-            for row in rows
-            if row[_UPDATED] <= until and row[_STATE] in {one.value for one in states}
-        ], onward
+        wanted = {one.value for one in states}
+        return [_record(row) for row in rows if row[_UPDATED] <= until and row[_STATE] in wanted], onward
 
     # --- the completion inside the caller's transaction
 
@@ -303,7 +301,7 @@ def _record(row: tuple[Any, ...]) -> Record:
     return Record(
         key=_text(key),
         order_no=order_no,
-        state=State(state),
+        state=_STATES[state],
         generation=generation,
         attempts=attempts,
         first_seen=_date(first_seen),
