@@ -47,11 +47,17 @@ MAY_IMPORT = {
     "_reply": {"errors", "_wire"},
     "_checks": {"errors", "_payments"},
     "_merchants": {
-        "errors", "_checks", "_headers", "_keys", "_notifications", "_payments", "_resources", "_signature",
+        "errors",
+        "_checks",
+        "_headers",
+        "_keys",
+        "_notifications",
+        "_payments",
+        "_resources",
+        "_signature",
     },
     "_query": {"errors", "_wire", "_signature", "_payments", "_merchants", "_keys"},
     "_flow": {"errors", "idempotency", "_notifications", "_payments", "_checks", "_events"},
-    "reconcile": {"errors", "idempotency", "_payments"},
     "_receiver": CORE - {"__init__"},
     "__init__": CORE - {"__init__"},
 }
@@ -75,6 +81,7 @@ FOLDERS = {
     "stores": {"errors", "idempotency"},
     "adapters": CORE,
     "apiv3": CORE,
+    "reconcile": {"errors", "idempotency", "_fields", "_payments"},
     "testing": CORE | set(wxnotify.__all__) | {"stores.url", "cli.terminal", "apiv3"},
 }
 # A folder's file that may import more, and why.
@@ -85,7 +92,7 @@ BESIDES = {
 MAX_LINES = 330
 # Longer on purpose, with the lines they may have.
 LONGER = {
-    "errors.py": 510,  # one class a refusal, in one place
+    "errors.py": 540,  # one class a refusal, in one place
     "idempotency.py": 480,  # a contract: mostly words
     "_receiver.py": 560,  # the public pipeline, sync and async
 }
