@@ -14,7 +14,7 @@ from wxnotify.testing import APPID, MCH_ID, combined
 from wxnotify.testing.apiv3_resources import COMBINED
 
 from .kinds import OPENID, TRANSACTION_ID, changed, orders, resource
-from .support import code_of
+from .support import code_of, either
 
 CHINA = timezone(timedelta(hours=8))
 ALWAYS = ("return_code", "result_code", "combine_appid", "combine_mch_id", "sub_order_list")
@@ -75,7 +75,8 @@ def test_one_of_whose_orders_lacks_a_field_is_refused_whole(name, at):
 
 @pytest.mark.parametrize("odd", [True, 100.0, "100", 0, -1, 10**16, 10**60, [100], {"fen": 100}])
 def test_an_amount_in_the_json_is_an_integer_of_fen(odd):
-    assert code_of(orders, combined([{"total_fee": odd}])) == "bad_field"
+    refused = either(orders, combined([{"total_fee": odd}]))
+    assert (refused.code, str(refused).startswith("total_fee is ")) == ("bad_field", True)
 
 
 @pytest.mark.parametrize("odd", [True, 1.5, "1_0", -1, []])
@@ -88,6 +89,25 @@ def test_what_the_payer_paid_informs_and_costs_no_payment_when_it_is_odd(odd):
 @pytest.mark.parametrize("odd", ["a/b", "a:b", "a\n", "订单", "x" * 65])
 def test_an_id_of_an_order_has_the_characters_wechat_pay_uses(name, odd):
     assert code_of(orders, combined([{name: odd}])) == "bad_field"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"combine_mch_id": "19/0"}, "combine_mch_id"), ({"trade_state": "A/B"}, "trade_state"),
+        ({"trade_state": "支付"}, "trade_state"), ({"combine_mch_id": "x" * 33}, "combine_mch_id"),
+    ],
+)  # fmt: skip
+def test_what_goes_into_keys_has_the_characters_wechat_pay_uses_around_the_orders_too(changes, said):
+    refused = either(orders, combined(**changes))
+    assert (refused.code, str(refused).startswith(f"{said} is ")) == ("bad_field", True)
+
+
+def test_what_stands_around_the_orders_may_be_absent():
+    first, _ = orders(combined(bank_type=None, trade_type=None, combine_openid=None))
+    assert (first.bank_type, first.trade_type, first.cash_fee_type, first.err_code) == ("", "", "CNY", "")
+    (failed, _) = orders(combined(result_code="FAIL"))
+    assert failed.err_code == ""
 
 
 @pytest.mark.parametrize(
@@ -224,11 +244,25 @@ def test_one_of_whose_apiv3_orders_lacks_a_field_is_refused_whole(name):
 
 @pytest.mark.parametrize("odd", [True, 100.0, "100", 0, -1, 10**16, [100]])
 def test_an_amount_of_an_apiv3_order_is_an_integer_of_fen(odd):
-    assert code_of(apiv3, {"amount": {"total_amount": odd}}) == "bad_field"
+    refused = either(lambda: apiv3({"amount": {"total_amount": odd}}))
+    assert (refused.code, str(refused).startswith("amount.total_amount is ")) == ("bad_field", True)
 
 
 def test_the_total_of_a_direct_payment_is_none_of_an_order_of_a_combined_one():
     assert code_of(apiv3, {"amount": {"total": 100, "currency": "CNY"}}) == "missing_field"
+
+
+@pytest.mark.parametrize("name", ["mchid", "out_trade_no", "transaction_id", "trade_state"])
+@pytest.mark.parametrize("odd", ["a/b", "a:b", "a\n", "订单", "x" * 65])
+def test_an_id_of_an_apiv3_order_has_the_characters_wechat_pay_uses(name, odd):
+    refused = either(lambda: apiv3({name: odd}))
+    assert (refused.code, str(refused).startswith(f"{name} is ")) == ("bad_field", True)
+
+
+@pytest.mark.parametrize("odd", ["a/b", "a\n", "x" * 33])
+def test_whoever_combined_them_has_the_characters_of_a_merchant_in_apiv3(odd):
+    refused = either(lambda: apiv3({}, combine_mchid=odd))
+    assert (refused.code, str(refused).startswith("combine_mchid is ")) == ("bad_field", True)
 
 
 @pytest.mark.parametrize("sub_orders", [{}, "x", 1, True, [1], [None], ["x"], [[]]])

@@ -3,9 +3,25 @@ from __future__ import annotations
 import pytest
 
 from wxnotify import Payment, parse, testing, verify
-from wxnotify.testing import APPID, KEY, MCH_ID, notification, payment, payment_fields, query_answer
+from wxnotify.errors import ExtraMissing
+from wxnotify.testing import (
+    APPID,
+    KEY,
+    MCH_ID,
+    combined,
+    contract,
+    deduction,
+    notification,
+    payment,
+    payment_fields,
+    plate_state,
+    query_answer,
+    scan,
+)
 
+from .kinds import OPENID, TRANSACTION_ID, orders, told
 from .support import code_of, signed
+from .test_crypto_extra import without_cryptography as without_cryptography  # a fixture
 
 OWN_KEY = "a-key-of-the-users-own-test-case"
 
@@ -32,7 +48,9 @@ def test_a_field_is_changed_added_or_left_out():
 
 
 @pytest.mark.parametrize("sign_type", ["MD5", "HMAC-SHA256"])
-@pytest.mark.parametrize("build", [notification, query_answer])
+@pytest.mark.parametrize(
+    "build", [notification, query_answer, deduction, contract, plate_state, scan, combined]
+)
 def test_what_is_built_holds_the_reference_signature(build, sign_type):
     fields = parse(build(key=OWN_KEY, sign_type=sign_type, total_fee="8800"))
     assert fields == signed(
@@ -63,3 +81,54 @@ def test_a_query_answer_can_tell_another_state():
 def test_a_payment_is_made_with_changes():
     assert payment(total_fee="8800").total_fee == 8800
     assert payment(openid=None, result_code="FAIL").paid is False
+
+
+# --- the other kinds ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("build", [deduction, contract, plate_state, scan])
+def test_a_field_of_any_kind_is_changed_added_or_left_out(build):
+    fields = parse(build(mch_id="1900000110", attach="x", nonce_str=None))
+    assert (fields["mch_id"], fields["attach"]) == ("1900000110", "x")
+    assert "nonce_str" not in fields
+
+
+def test_every_kind_tells_of_the_same_merchant_payer_and_order():
+    assert told(deduction()) == told(notification())
+    assert {told(build()).mch_id for build in (deduction, contract, plate_state, scan)} == {MCH_ID}
+    assert {told(build()).openid for build in (deduction, contract, scan)} == {OPENID}
+
+
+def test_a_contract_that_was_terminated_has_the_fields_of_one():
+    signed_one, terminated = parse(contract()), parse(contract(change_type="DELETE"))
+    assert set(signed_one) - set(terminated) == {"contract_expired_time"}
+    assert set(terminated) - set(signed_one) == {"contract_termination_mode"}
+    assert (
+        parse(contract(change_type="DELETE", contract_termination_mode="3"))["contract_termination_mode"]
+        == "3"
+    )
+    assert "change_type" not in parse(contract(change_type=None))
+
+
+def test_a_plate_that_is_blocked_has_the_fields_of_one():
+    assert parse(plate_state())["deduct_mode"] == "AUTOPAY"
+    blocked = parse(plate_state(vehicle_event_type="BLOCKED"))
+    assert (blocked["vehicle_event_des"], "deduct_mode" in blocked) == ("OVERDUE", False)
+    assert parse(plate_state(sign_type="MD5"))["sign_type"] == "MD5"
+
+
+def test_a_combined_order_has_as_many_orders_as_are_asked_for():
+    assert [order.out_trade_no for order in orders(combined())] == ["A-1001", "A-1002"]
+    built = orders(combined([{}, {"total_fee": 1, "attach": "x"}, {"cash_fee": None}]))
+    assert [order.total_fee for order in built] == [100, 1, 300]
+    assert [order.attach for order in built] == ["", "x", ""]
+    assert [order.cash_fee for order in built] == [100, 200, None]
+    assert built[0].transaction_id == TRANSACTION_ID
+    assert orders(combined(combine_out_trade_no="C-7"))[0].combine_out_trade_no == "C-7"
+
+
+@pytest.mark.usefixtures("without_cryptography")
+@pytest.mark.parametrize("build", [testing.refund_notification, testing.pay_after_notification])
+def test_what_is_encrypted_cannot_be_built_without_the_extra_and_says_so(build):
+    with pytest.raises(ExtraMissing, match=r"wxpay-notify\[crypto\]"):
+        build()
