@@ -44,6 +44,7 @@ _CRYPTO = find_spec("cryptography") is not None
 if not _CRYPTO:
     collect_ignore_glob += [
         "tests/crypto/*",
+        "tests/typing/*",
         "src/wxnotify/apiv3/*",
         "src/wxnotify/testing/apiv3*.py",
         "docs/apiv3.md",
