@@ -8,6 +8,7 @@ import pytest
 
 from wxnotify import (
     ORDER_QUERY_URL,
+    Key,
     Merchant,
     Payment,
     build_order_query,
@@ -173,3 +174,24 @@ def test_a_query_is_not_signed_in_a_way_whose_answer_would_be_refused() -> None:
     shop = Merchant(MCH_ID, APPID, KEY, sign_types=["HMAC-SHA256"])
     with pytest.raises(ConfigurationError, match="sign_type"):
         build_order_query(shop, out_trade_no="A-1001", sign_type="MD5")
+
+
+class _APIv3:
+    """Stands for the dialect, which needs an extra."""
+
+    keys = ()
+
+    def open(self, *arguments: object) -> Any:
+        raise AssertionError("nothing is opened here")
+
+
+def test_a_merchant_without_an_apiv2_key_cannot_ask_in_apiv2() -> None:
+    with pytest.raises(ConfigurationError, match="no APIv2 key"):
+        build_order_query(Merchant(MCH_ID, APPID, apiv3=_APIv3()), out_trade_no="A-1001")
+
+
+def test_the_sandbox_answers_where_it_is_allowed_to() -> None:
+    merchant = Merchant(MCH_ID, APPID, [KEY, Key(OTHER_KEY, sandbox=True)])
+    answer = query_answer(key=OTHER_KEY)
+    assert code_of(parse_order_query, answer, merchant) == "sandbox_key"
+    assert parse_order_query(answer, merchant, allow_sandbox=True).paid

@@ -119,3 +119,35 @@ def test_a_reply_can_be_copied_and_pickled_and_not_changed():
         reply.status = 500
     with pytest.raises(AttributeError):
         del reply.body
+
+
+# --- the other dialects --------------------------------------------------------
+
+
+def test_apiv3_is_answered_in_json_and_rent_and_hotel_events_in_words_of_their_own():
+    assert build_reply(dialect="APIv3").body == b'{"code":"SUCCESS","message":"OK"}'
+    assert dict(build_reply(dialect="APIv3").headers)["Content-Type"] == "application/json; charset=utf-8"
+    fail = build_reply("FAIL", "no_handler", dialect="pay_after")
+    assert parse(fail.body) == {"code": "FAIL", "message": "no_handler"}
+    assert fail.status == 500
+
+
+def test_apiv3_may_be_answered_without_a_body():
+    assert build_reply(status=204, dialect="APIv3") == Reply(204, (), b"")
+
+
+@pytest.mark.parametrize("dialect", ["APIv2", "pay_after"])
+def test_xml_is_never_answered_without_a_body(dialect):
+    with pytest.raises(ValueError, match="204 contradicts SUCCESS"):
+        build_reply(status=204, dialect=dialect)
+
+
+def test_a_message_of_apiv3_is_cut_to_its_64_characters():
+    assert build_reply("FAIL", "x" * 100, dialect="APIv3").body == b'{"code":"FAIL","message":"%b"}' % (
+        b"x" * 64
+    )
+
+
+def test_there_is_no_other_dialect():
+    with pytest.raises(ValueError, match="dialect"):
+        build_reply(dialect="APIv1")
