@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -21,7 +22,7 @@ from .kinds import (
     told,
     verified,
 )
-from .support import code_of
+from .support import code_of, either
 
 CHINA = timezone(timedelta(hours=8))
 CONTRACT_ID = "Wx15463511252015071056489715"
@@ -70,8 +71,10 @@ def test_a_request_serial_is_text_and_larger_than_the_page_says():
     assert told(contract(request_serial=None)).request_serial == ""
 
 
-def test_the_contract_of_a_sub_merchant_names_it():
+def test_the_contract_of_a_sub_merchant_or_app_names_it():
     assert told(contract(sub_mch_id=SUB_MCH_ID, sub_openid="o2")).sub_mch_id == SUB_MCH_ID
+    assert told(contract(appid=APPID)).appid == APPID
+    assert (told(contract()).sub_mch_id, told(contract()).appid) == ("", "")
 
 
 @pytest.mark.parametrize("name", ALWAYS)
@@ -137,7 +140,9 @@ def test_an_apiv3_contract_is_read():
 
 
 def test_an_apiv3_contract_that_was_terminated_says_when():
-    assert event("ENTRUST.TERMINATE").operate_time == datetime(2026, 11, 24, 12, 0, tzinfo=CHINA)
+    terminated = event("ENTRUST.TERMINATE")
+    assert terminated.operate_time == datetime(2026, 11, 24, 12, 0, tzinfo=CHINA)
+    assert terminated.contract_termination_mode == ""
 
 
 def test_an_apiv3_contract_of_a_provider_names_provider_sub_merchant_and_payer():
@@ -163,6 +168,13 @@ def test_a_plan_is_a_number_or_text(odd):
 @pytest.mark.parametrize("odd", [1, True, 1.5, ["x"], {"x": 1}])
 def test_a_value_of_another_type_in_an_apiv3_contract_is_refused(name, odd):
     assert code_of(event, "ENTRUST.SIGN", **{name: odd}) == "bad_field"
+
+
+@pytest.mark.parametrize("name", ["mchid", "contract_id"])
+@pytest.mark.parametrize("odd", ["a/b", "a:b", "a\n", "合同", "x" * 65])
+def test_an_id_of_an_apiv3_contract_has_the_characters_wechat_pay_uses(name, odd):
+    refused = either(lambda: event("ENTRUST.SIGN", **{name: odd}))
+    assert (refused.code, str(refused).startswith(f"{name} is ")) == ("bad_field", True)
 
 
 @pytest.mark.parametrize("event_type", ["ENTRUST.SIGNING", "ENTRUST.RELEASE", "TRANSACTION.SUCCESS", ""])
@@ -223,7 +235,7 @@ def test_an_unknown_state_is_refused(state):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"plate_number": "粤B88889"}, {"vehicle_event_type": "BLOCKED"}, {"mch_id": "1900000110"},
+        {"plate_number": "粤B88889"}, {"vehicle_event_type": "BLOCKED"}, {"mch_id": "1900000111"},
         {"vehicle_event_createtime": "20261123120001"},
     ],
     ids=str,
@@ -234,6 +246,22 @@ def test_another_plate_time_state_or_merchant_is_another_key(changes):
 
 def test_a_resend_of_a_plate_state_has_the_same_key():
     assert plate(nonce_str="another", sign_type="HMAC-SHA256") == plate()
+
+
+def test_a_plate_state_of_a_sub_merchant_tells_something_else():
+    other = plate(sub_mch_id=SUB_MCH_ID)
+    assert (other.key, other == plate(), plate().sub_mch_id) == (plate().key, False, "")
+
+
+@pytest.mark.parametrize("odd", ["19/0", "19:0", "１９", "x" * 33])
+def test_the_merchant_of_a_plate_state_has_the_characters_wechat_pay_uses(odd):
+    assert code_of(plate, mch_id=odd) == "bad_field"
+
+
+def test_the_key_of_a_plate_state_is_a_digest_of_plate_and_time():
+    # Stored in databases: another release must find the same.
+    digest = hashlib.sha256(f"7:{PLATE}14:20261123120000".encode()).hexdigest()[:32]
+    assert plate().key == f"plate/{MCH_ID}/{digest}/NORMAL"
 
 
 def test_an_odd_time_costs_no_plate_state():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -24,7 +25,7 @@ from .kinds import (
     event,
     resource,
 )
-from .support import code_of
+from .support import code_of, either
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=timezone(timedelta(hours=8)))
 ODD_AMOUNTS = [True, 88.0, "88", 0, -1, 10**16, 10**60, [88], {"fen": 88}]
@@ -86,7 +87,20 @@ def test_a_profit_sharing_moves_an_amount():
 
 @pytest.mark.parametrize("odd", ODD_AMOUNTS)
 def test_what_moved_is_an_integer_of_fen(odd):
-    assert code_of(shared, receiver=receiver(amount=odd)) == "bad_field"
+    refused = either(lambda: shared(receiver=receiver(amount=odd)))
+    assert (refused.code, str(refused).startswith("receiver.amount is ")) == ("bad_field", True)
+
+
+@pytest.mark.parametrize("name", ["transaction_id", "order_id"])
+@pytest.mark.parametrize("odd", ODD_IDS)
+def test_an_id_of_a_profit_sharing_has_the_characters_wechat_pay_uses(name, odd):
+    assert code_of(shared, **{name: odd}) == "bad_field"
+
+
+def test_the_key_of_a_profit_sharing_holds_a_digest_of_its_receiver():
+    # Stored in databases: another release must find the same.
+    digest = hashlib.sha256(f"11:MERCHANT_ID10:{MCH_ID}".encode()).hexdigest()[:32]
+    assert shared().key == f"profit_sharing/{TRANSACTION_ID}/30000000000000000000000001/{digest}/SUCCESS"
 
 
 @pytest.mark.parametrize("odd", ["x", 1, True, ["x"]])
@@ -176,6 +190,11 @@ def test_a_transfer_that_names_no_merchant_is_of_the_one_whose_key_opened_it():
     assert transfer(mchid=None) == transfer()
 
 
+def test_a_transfer_of_another_merchant_names_it_however_it_is_spelled():
+    assert transfer(mchid="1900000999").mch_id == "1900000999"
+    assert batch(mch_id="1900000999").mch_id == "1900000999"
+
+
 @pytest.mark.parametrize("changes", [{"out_bill_no": "T-2"}, {"transfer_amount": 1}])
 def test_a_transfer_that_tells_something_else_is_another(changes):
     other = transfer(**changes)
@@ -211,6 +230,18 @@ def test_a_payscore_order_is_read():
 def test_a_payscore_order_of_a_sub_merchant_names_it_and_its_payer():
     one = payscore(openid=None, sub_openid="o2", sub_mchid=SUB_MCH_ID)
     assert (one.sub_mch_id, one.openid) == (SUB_MCH_ID, "o2")
+
+
+def test_a_provider_s_payscore_order_names_the_provider_first():
+    one = payscore(sp_mchid="1900000999", sp_appid="wx9")
+    assert (one.mch_id, one.appid) == ("1900000999", "wx9")
+
+
+@pytest.mark.parametrize(
+    "event_type", ["PAYSCORE.A/B", "PAYSCORE.A:B", "PAYSCORE.投诉", "PAYSCORE." + "X" * 60]
+)
+def test_a_type_of_payscore_has_the_characters_wechat_pay_uses(event_type):
+    assert code_of(payscore, event_type) == "bad_field"
 
 
 def test_an_authorisation_spells_its_merchant_in_another_way():
@@ -270,6 +301,16 @@ def test_any_other_event_is_read_with_all_it_says():
     assert (one.mch_id, one.appid, one.notification_id) == (MCH_ID, "", "EV-1")
     assert dict(one.fields) == COMPLAINT
     assert one.out_trade_no == "A-1001"
+
+
+def test_the_key_of_an_event_holds_a_digest_of_all_it_says():
+    # Stored in databases: another release must find the same, whatever the order of the names.
+    content = {"b": "学", "a": [1, {"d": None, "c": True}]}
+    said = '{"a":[1,{"c":true,"d":null}],"b":"学"}'
+    digest = hashlib.sha256(f"{len(said)}:{said}".encode()).hexdigest()
+    (one,) = read_resource(resource("A.NEW_ONE", content))
+    assert one.key == f"A.NEW_ONE/{MCH_ID}/{digest}"
+    assert one.fingerprint == hashlib.sha256(f"64:{digest}".encode()).digest()
 
 
 def test_its_summary_is_the_envelope_s():

@@ -335,6 +335,10 @@ def test_a_payment_that_wechat_pay_itself_signs_with_such_a_field_is_never_half_
         assert [type(one) for one in read] == [Payment]
 
 
+def test_a_payment_that_names_its_product_is_a_payment():
+    assert type(told(notification(product_id="P-1001"))) is Payment
+
+
 #: Given the one value that a payer chooses, what an attacker would write there to make another kind of it.
 CHOSEN = {
     "contract": "a&change_type=ADD&contract_code=K&contract_id=1&operate_time=2026-11-23 12:00:00&plan_id=1",

@@ -6,14 +6,12 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from wxnotify import Key, PayAfter
+from wxnotify import PayAfter
 from wxnotify.testing import APPID, KEY, MCH_ID, notification
 
 from .kinds import PAY_AFTER, PAY_AFTER_CONTENT, TRANSACTION_ID, changed, pay_after, verified
 from .support import code_of
 from .test_fields import NOT_DIGITS
-
-APIV3_KEY = Key("another-key-of-our-own-making-02")
 
 
 def outside(**changes: str | None) -> PayAfter:
@@ -67,6 +65,13 @@ def test_content_without_a_field_every_one_has_is_refused(name):
 @pytest.mark.parametrize("name", ["deposit_amount", "total_amount", "finish_transaction_id", "openid"])
 def test_what_an_event_may_leave_out_may_be_absent(name):
     assert pay_after(**{name: None}).state == "USER_PAID"
+
+
+def test_what_is_absent_is_empty_or_none():
+    bare = pay_after(finish_transaction_id=None, deposit_amount=None, total_amount=None)
+    assert (bare.transaction_id, bare.deposit_amount, bare.total_amount) == ("", None, None)
+    outer = {name: value for name, value in PAY_AFTER.items() if name != "event_create_time"}
+    assert PayAfter._of(verified(notification(outer)), PAY_AFTER_CONTENT).event_create_time is None
 
 
 @pytest.mark.parametrize("name", ["deposit_amount", "total_amount"])

@@ -49,10 +49,18 @@ def test_a_field_that_only_informs_may_be_absent(name):
     assert refund(**{name: None}) == refund()
 
 
+def test_what_is_absent_is_empty_or_none():
+    bare = refund(success_time=None, refund_recv_accout=None)
+    assert (bare.refund_account, bare.refund_request_source, bare.refund_recv_accout) == ("", "", "")
+    assert (bare.cash_refund_fee, bare.settlement_refund_fee, bare.settlement_total_fee) == (None, None, None)
+    assert bare.success_time is None
+
+
 @pytest.mark.parametrize("name", ["total_fee", "refund_fee"])
 @pytest.mark.parametrize("odd", [*NOT_DIGITS[1:], "0", "01", "9" * 17])
 def test_an_amount_of_a_refund_is_plain_digits(name, odd):
-    assert code_of(refund, **{name: odd}) == "bad_field"
+    refused = either(lambda: refund(**{name: odd}))
+    assert (refused.code, str(refused).startswith(f"{name} is ")) == ("bad_field", True)
 
 
 @pytest.mark.parametrize("name", ["settlement_refund_fee", "settlement_total_fee", "cash_refund_fee"])
@@ -96,6 +104,11 @@ def test_what_was_decrypted_is_a_mapping_of_the_inner_fields_alone():
     assert (len(fields), list(fields)) == (len(DECRYPTED), list(DECRYPTED))
     assert fields.unauthenticated == {"return_code": "SUCCESS", "mch_id": MCH_ID}
     assert (fields.mch_id, fields.key_index, fields.sandbox) == (MCH_ID, 0, False)
+
+
+def test_a_refund_of_nobody_in_particular_names_no_merchant():
+    made = Decrypted._make(dict(DECRYPTED), {}, mch_id="", key_index=0)
+    assert Refund.from_decrypted(made).mch_id == ""
 
 
 def test_neither_side_of_it_can_be_changed():
@@ -148,6 +161,21 @@ def test_an_apiv3_refund_without_a_field_every_one_has_is_refused(name):
     assert code_of(event, "REFUND.SUCCESS", **{name: None}) == "missing_field"
 
 
+@pytest.mark.parametrize("name", ["mchid", "refund_id", "transaction_id", "out_trade_no", "out_refund_no"])
+@pytest.mark.parametrize("odd", ["a/b", "a:b", "a b", "a\n", "订单", "x" * 65])
+def test_an_id_of_an_apiv3_refund_has_the_characters_wechat_pay_uses(name, odd):
+    refused = either(lambda: event("REFUND.SUCCESS", **{name: odd}))
+    assert (refused.code, str(refused).startswith(f"{name} is ")) == ("bad_field", True)
+
+
+def test_what_apiv3_does_not_tell_of_a_refund_is_empty_or_none():
+    refunded = event("REFUND.SUCCESS", success_time=None, user_received_account=None)
+    assert (refunded.refund_account, refunded.refund_request_source, refunded.refund_recv_accout) == ("",) * 3
+    assert (refunded.settlement_refund_fee, refunded.settlement_total_fee, refunded.success_time) == (
+        None,
+    ) * 3
+
+
 @pytest.mark.parametrize("amount", [{}, {"total": 100}, {"refund": 100}, {"total": 100, "refund": None}])
 def test_an_apiv3_refund_has_both_amounts(amount):
     assert code_of(event, "REFUND.SUCCESS", amount=amount) == "missing_field"
@@ -156,7 +184,8 @@ def test_an_apiv3_refund_has_both_amounts(amount):
 @pytest.mark.parametrize("name", ["total", "refund"])
 @pytest.mark.parametrize("odd", [True, 100.0, "100", 0, -1, 10**16, 10**60, [100], {}])
 def test_an_amount_of_an_apiv3_refund_is_an_integer_of_fen(name, odd):
-    assert code_of(event, "REFUND.SUCCESS", amount={"total": 100, "refund": 100, name: odd}) == "bad_field"
+    refused = either(lambda: event("REFUND.SUCCESS", amount={"total": 100, "refund": 100, name: odd}))
+    assert (refused.code, str(refused).startswith(f"amount.{name} is ")) == ("bad_field", True)
 
 
 def test_an_apiv3_refund_is_of_no_more_than_was_paid():

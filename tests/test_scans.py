@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import pickle
 
 import pytest
@@ -40,7 +41,7 @@ def test_a_scan_is_read():
     assert (one.appid, one.mch_id, one.openid) == (APPID, MCH_ID, OPENID)
     assert (one.product_id, one.is_subscribe, one.result) == ("P-1001", "N", "")
     assert one.nonce_str == "5K8264ILTKCH16CQ2502SI8ZNMTM67VS"
-    assert scanned(sub_mch_id=SUB_MCH_ID).sub_mch_id == SUB_MCH_ID
+    assert (one.sub_mch_id, scanned(sub_mch_id=SUB_MCH_ID).sub_mch_id) == ("", SUB_MCH_ID)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -63,6 +64,22 @@ def test_another_payer_product_or_code_is_another_scan(name):
 
 def test_the_same_scan_told_again_is_the_same():
     assert scanned(is_subscribe="Y", a_field_of_next_year="1") == scanned()
+
+
+@pytest.mark.parametrize("odd", ["19/0", "19:0", "１９", "x" * 33])
+def test_the_merchant_of_a_scan_has_the_characters_wechat_pay_uses(odd):
+    assert code_of(scanned, mch_id=odd) == "bad_field"
+
+
+def test_the_key_of_a_scan_is_a_digest_of_payer_product_and_nonce():
+    # Stored in databases: another release must find the same.
+    text = f"{len(OPENID)}:{OPENID}6:P-100132:5K8264ILTKCH16CQ2502SI8ZNMTM67VS"
+    assert scanned().key == f"scan/{MCH_ID}/{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+    assert scanned().fingerprint == hashlib.sha256(text.encode()).digest()
+
+
+def test_its_repr_names_product_and_merchant():
+    assert repr(scanned()) == f"<Scan product_id=P-1001 mch_id={MCH_ID}>"
 
 
 def test_a_product_of_any_text_fits_a_key():

@@ -12,7 +12,7 @@ from wxnotify._kinds import read_verified
 from wxnotify.testing import APPID, KEY, MCH_ID, pay_after_notification
 from wxnotify.testing.apiv3 import API_V3_KEY
 
-from ..support import code_of
+from ..support import code_of, either
 
 V3 = Key(API_V3_KEY)
 OTHER = Key("another-key-of-our-own-making-02")
@@ -90,6 +90,14 @@ def test_what_does_not_open_to_a_document_is_refused_though_it_was_signed(outsid
 def test_under_another_apiv3_key_it_is_refused():
     assert code_of(read, pay_after_notification(), OTHER) == "bad_ciphertext"
     assert code_of(read, pay_after_notification(apiv3_key=OTHER)) == "bad_ciphertext"
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"), [([], "0 APIv3 keys"), ([OTHER], "1 APIv3 key "), ([OTHER, OTHER], "2 APIv3 keys")]
+)
+def test_the_refusal_says_how_many_keys_were_tried(keys, said):
+    verified = verify(parse(pay_after_notification()), KEY)
+    assert said in str(either(PayAfter.from_verified, verified, keys))
 
 
 def test_encryption_alone_proves_nothing_without_the_signature():

@@ -68,6 +68,11 @@ def test_a_sandbox_s_key_opens_it_only_where_that_is_allowed():
     assert decrypt(REFUNDED, keys).sandbox is False
 
 
+def test_who_is_not_told_whose_key_it_is_names_no_merchant():
+    assert decrypt(REFUNDED, KEY).mch_id == ""
+    assert decrypt(REFUNDED, KEY, mch_id="7").mch_id == "7"
+
+
 def test_empty_fields_inside_are_absent_ones():
     assert "success_time" not in read(refund_notification(success_time="")).fields
     assert code_of(read, refund_notification(refund_id="")) == "missing_field"
