@@ -25,7 +25,7 @@ from .kinds import (
     told,
 )
 from .receiving import MERCHANT
-from .support import code_of
+from .support import code_of, either
 
 CHINA = timezone(timedelta(hours=8))
 
@@ -122,6 +122,15 @@ def test_attributes_carry_the_same_names_whichever_dialect_it_came_in():
     ):  # fmt: skip
         assert getattr(apiv2, name) == getattr(apiv3, name), name
     assert (apiv2.dialect, apiv3.dialect) == ("APIv2", "APIv3")
+    for name in (
+        "sub_mch_id",
+        "sub_appid",
+        "err_code",
+        "contract_id",
+        "combine_out_trade_no",
+        "combine_mch_id",
+    ):
+        assert getattr(apiv3, name) == ""
     assert (apiv2.event_type, apiv3.event_type) == ("", "TRANSACTION.SUCCESS")
 
 
@@ -172,13 +181,14 @@ def test_a_transaction_that_is_paid_has_an_amount():
 @pytest.mark.parametrize("trade_state", ["SUCCESS", "REFUND"])
 def test_the_amount_of_a_transaction_is_an_integer_of_fen_paid_or_not(total, trade_state):
     amount = {"total": total, "currency": "CNY"}
-    assert code_of(event, "TRANSACTION.SUCCESS", amount=amount, trade_state=trade_state) == "bad_field"
+    refused = either(lambda: event("TRANSACTION.SUCCESS", amount=amount, trade_state=trade_state))
+    assert (refused.code, str(refused).startswith("amount.total is ")) == ("bad_field", True)
 
 
 @pytest.mark.parametrize("payer_total", [True, 1.5, "1_0", -1, 10**16, []])
 def test_what_the_payer_paid_informs_and_costs_no_payment_when_it_is_odd(payer_total):
     paid = event("TRANSACTION.SUCCESS", amount={"total": 100, "payer_total": payer_total})
-    assert (paid.paid, paid.cash_fee, paid.fee_type) == (True, None, "CNY")
+    assert (paid.paid, paid.cash_fee, paid.fee_type, paid.cash_fee_type) == (True, None, "CNY", "CNY")
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,14 @@ def test_its_key_names_its_kind_and_fits_any_store(make):
     assert len(one.fingerprint) == 32
 
 
+def test_what_a_kind_has_not_is_empty():
+    for name in ("contract", "plate", "scan"):
+        one = EVERY[name]()
+        assert (one.out_trade_no, one.transaction_id, one.event_type) == ("", "", "")
+    assert (EVERY["contract"]().appid, EVERY["refund"]().appid, EVERY["event"]().sub_mch_id) == ("", "", "")
+    assert repr(EVERY["event"]()) == "<Event event_type=COMPLAINT.CREATE notification_id=EV-1>"
+
+
 @each
 def test_its_merchant_and_dialect_are_named(make):
     one = make()

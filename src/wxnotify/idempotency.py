@@ -378,8 +378,8 @@ class Store(Protocol):
                 store's clock.
 
         Returns:
-            The records, each once. In SQL stores those longest unchanged come
-            first, state by state.
+            The records, each once. In SQL stores those of one state come longest
+            unchanged first; all of them, or those of an order, by their keys.
         """
         ...
 

@@ -206,7 +206,7 @@ def test_every_time_of_a_record_is_the_clocks(timed, now):
     assert [time.timestamp() for time in timed.find(KEY)[5:8]] == [1_000.0, 1_005.0, 1_065.0]
 
 
-def test_records_come_state_by_state_longest_unchanged_first(timed, now):
+def test_records_of_one_state_come_longest_unchanged_first_and_all_of_them_by_their_keys(timed, now):
     claims = {}
     for key in "abcdef":
         claims[key] = claim_key(timed, key)
@@ -217,7 +217,10 @@ def test_records_come_state_by_state_longest_unchanged_first(timed, now):
     for key in "eb":
         timed.complete(claims[key], retain=KEEP)
         now[0] += 1
-    assert [record.key for record in timed.records()] == ["c", "d", "f", "a", "e", "b"]
+    by_state = {state: [record.key for record in timed.records(state=state)] for state in State}
+    assert by_state == {State.PENDING: ["c", "d"], State.RELEASED: ["f", "a"], State.DONE: ["e", "b"]}
+    assert [record.key for record in timed.records()] == list("abcdef")
+    assert [record.key for record in timed.records(older_than=2)] == ["a", "c", "d", "e", "f"]
 
 
 def test_records_of_the_same_moment_are_all_there(timed, now):

@@ -75,7 +75,6 @@ def run(steps: Steps[_Result], execute: Callable[[Ask], Any]) -> _Result:
 class Cursor(NamedTuple):
     """How far the records have been read."""
 
-    state: State
     updated: float = -1.0
     key: str = ""
 
@@ -212,20 +211,18 @@ class Verbs:
         Returns:
             The records, and the place to go on from; None at the end.
         """
-        states = [state] if state else list(State)
-        after = after or Cursor(states[0])
+        after = after or Cursor()
         bounds = {"after": self._key(after.key), "limit": _PAGE}
         if order_no is not None:
             rows = yield self._ask(sql.BY_ORDER, {**bounds, "order_no": cut_order_no(order_no)})
+        elif state is None:
+            rows = yield self._ask(sql.BY_KEY, {**bounds, "until": until})
         else:
-            place = {"state": after.state.value, "until": until, "after_updated": after.updated}
+            place = {"state": state.value, "until": until, "after_updated": after.updated}
             rows = yield self._ask(sql.BY_STATE, {**bounds, **place})
-        onward: Cursor | None = None
-        if len(rows) == _PAGE:
-            onward = Cursor(after.state, rows[-1][_UPDATED], _text(rows[-1][0]))
-        elif order_no is None and after.state is not states[-1]:
-            onward = Cursor(states[states.index(after.state) + 1])
-        wanted = {one.value for one in states}
+        more = len(rows) == _PAGE
+        onward = Cursor(rows[-1][_UPDATED], _text(rows[-1][0])) if more else None
+        wanted = {one.value for one in ([state] if state else State)}
         return [_record(row) for row in rows if row[_UPDATED] <= until and row[_STATE] in wanted], onward
 
     # --- the completion inside the caller's transaction

@@ -108,6 +108,13 @@ BY_ORDER: Final = """
         fingerprint, result
     FROM {claims} WHERE order_no = :order_no AND natural_key > :after
     ORDER BY natural_key LIMIT :limit"""
+# All of them, in the table's own order: by state and time, each row would be looked up somewhere else.
+BY_KEY: Final = """
+    SELECT
+        natural_key, order_no, state, generation, attempts, first_seen, updated, lease_until, last_error,
+        fingerprint, result
+    FROM {claims} WHERE natural_key > :after AND updated <= :until
+    ORDER BY natural_key LIMIT :limit"""
 BY_STATE: Final = """
     SELECT
         natural_key, order_no, state, generation, attempts, first_seen, updated, lease_until, last_error,
@@ -127,7 +134,7 @@ DUE: Final = "SELECT natural_key, hand_overs FROM {inbox} WHERE due <= {now} ORD
 REMOVE: Final = "DELETE FROM {inbox} WHERE natural_key = :key"
 
 _ALL: Final = (
-    NOW, READ, FIND, INSERT, TAKE, COMPLETE, RELEASE, EXTEND, LEFT_AS, BY_ORDER, BY_STATE,
+    NOW, READ, FIND, INSERT, TAKE, COMPLETE, RELEASE, EXTEND, LEFT_AS, BY_ORDER, BY_KEY, BY_STATE,
     PUT, FETCH, HANDED, DUE, REMOVE,
 )  # fmt: skip
 
