@@ -222,8 +222,10 @@ class Verbs:
             rows = yield self._ask(sql.BY_STATE, {**bounds, **place})
         more = len(rows) == _PAGE
         onward = Cursor(rows[-1][_UPDATED], _text(rows[-1][0])) if more else None
-        wanted = {one.value for one in ([state] if state else State)}
-        return [_record(row) for row in rows if row[_UPDATED] <= until and row[_STATE] in wanted], onward
+        if order_no is not None:
+            wanted = {one.value for one in ([state] if state else State)}
+            rows = [row for row in rows if row[_UPDATED] <= until and row[_STATE] in wanted]
+        return [_record(row) for row in rows], onward
 
     # --- the completion inside the caller's transaction
 
