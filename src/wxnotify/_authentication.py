@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ._headers import Headers, has_signature_headers
 from ._kinds import read_resource, read_verified
 from ._merchants import Merchant, Ring
-from ._signature import check_signed, verify
+from ._signature import check_signed, named_merchant, verify
 from ._wire import parse
 from .errors import NotifyError, TooLarge, UnknownMerchant, shown
 
@@ -74,13 +74,11 @@ class Authenticator:
             TypeError: If *body* is not ``bytes``.
         """
         given = () if headers is None else headers
-        if isinstance(body, bytes) and self._is_apiv3(body, given):
-            try:
-                return self._read_apiv3(body, given)
-            except NotifyError as error:
-                return Received("APIv3", error=error.with_traceback(None))
         dialect: ReplyDialect = "APIv2"
         try:
+            if isinstance(body, bytes) and self._is_apiv3(body, given):
+                dialect = "APIv3"
+                return self._read_apiv3(body, given)
             fields = parse(body, max_bytes=self._max_bytes)
             if "event_ciphertext" in fields:
                 dialect = "pay_after"
@@ -98,7 +96,7 @@ class Authenticator:
         encrypted = bool(fields.get("req_info")) and not fields.get("sign")
         if not encrypted:
             check_signed(fields)
-        merchant = self._ring.find(fields.get("mch_id") or fields.get("combine_mch_id", ""))
+        merchant = self._ring.find(named_merchant(fields))
         if not merchant.keys:
             raise UnknownMerchant(f"no APIv2 key is configured for mch_id {shown(merchant.mch_id)}")
         if encrypted:

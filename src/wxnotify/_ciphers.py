@@ -18,10 +18,13 @@ Source: WeChat Pay APIv2, "refund result notification" (chapter 9_16); APIv3,
 from __future__ import annotations
 
 import base64
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ._keys import Key
 from .errors import BadCiphertext, ExtraMissing, NotifyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _BLOCK: Final = 16
 _NONCE: Final = 12
@@ -136,7 +139,7 @@ def aes_256_gcm_decrypt(key: Key, nonce: bytes, associated_data: bytes, cipherte
 
         ExtraMissing: If the extra ``crypto`` is not installed.
     """
-    opened = _gcm_opened(key, nonce, associated_data, ciphertext)
+    opened = _gcm_opened(_aes, key, nonce, associated_data, ciphertext)
     del nonce, associated_data, ciphertext
     return _given(opened)
 
@@ -151,31 +154,9 @@ def aes_256_gcm_encrypt(key: Key, nonce: bytes, associated_data: bytes, plaintex
     Raises:
         ExtraMissing: If the extra ``crypto`` is not installed.
     """
-    closed = _gcm_closed(key, nonce, associated_data, plaintext)
+    closed = _gcm_closed(_aes, key, nonce, associated_data, plaintext)
     del nonce, associated_data, plaintext
     return _given(closed)
-
-
-def _gcm_opened(key: Key, nonce: bytes, associated_data: bytes, ciphertext: bytes) -> bytes | NotifyError:
-    try:
-        from cryptography.exceptions import InvalidTag
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-    except ImportError:
-        return missing("An APIv3 resource")
-    if len(nonce) != _NONCE and not key._any_length:
-        return _refused()
-    try:
-        return AESGCM(key._aead_key()).decrypt(nonce, ciphertext, associated_data)
-    except (InvalidTag, ValueError):  # ValueError: of a length that AES or GCM does not know
-        return _refused()
-
-
-def _gcm_closed(key: Key, nonce: bytes, associated_data: bytes, plaintext: bytes) -> bytes | NotifyError:
-    try:
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-    except ImportError:
-        return missing("An APIv3 resource")
-    return AESGCM(key._aead_key()).encrypt(nonce, plaintext, associated_data)
 
 
 def sm4_gcm_decrypt(key: Key, nonce: bytes, associated_data: bytes, ciphertext: bytes) -> bytes:
@@ -199,7 +180,7 @@ def sm4_gcm_decrypt(key: Key, nonce: bytes, associated_data: bytes, ciphertext: 
 
     Source: wechatpay-java, ``AeadSM4Cipher``.
     """
-    opened = _sm4_opened(key, nonce, associated_data, ciphertext)
+    opened = _gcm_opened(_sm4, key, nonce, associated_data, ciphertext)
     del nonce, associated_data, ciphertext
     return _given(opened)
 
@@ -214,38 +195,53 @@ def sm4_gcm_encrypt(key: Key, nonce: bytes, associated_data: bytes, plaintext: b
     Raises:
         ExtraMissing: If the extra ``crypto`` is not installed.
     """
-    closed = _sm4_closed(key, nonce, associated_data, plaintext)
+    closed = _gcm_closed(_sm4, key, nonce, associated_data, plaintext)
     del nonce, associated_data, plaintext
     return _given(closed)
 
 
-def _sm4_opened(key: Key, nonce: bytes, associated_data: bytes, ciphertext: bytes) -> bytes | NotifyError:
+def _gcm_opened(
+    block: Callable[[Key], Any], key: Key, nonce: bytes, associated_data: bytes, ciphertext: bytes
+) -> bytes | NotifyError:
     try:
         from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
-        from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+        from cryptography.hazmat.primitives.ciphers import Cipher, modes
     except ImportError:
         return missing("An APIv3 resource")
     if len(nonce) != _NONCE and not key._any_length:
         return _refused()
     try:
-        mode = modes.GCM(nonce, ciphertext[-_TAG:])
-        decryptor = Cipher(algorithms.SM4(_sm4_key(key)), mode).decryptor()
+        decryptor = Cipher(block(key), modes.GCM(nonce, ciphertext[-_TAG:])).decryptor()
         decryptor.authenticate_additional_data(associated_data)
         return decryptor.update(ciphertext[:-_TAG]) + decryptor.finalize()
-    except (InvalidTag, ValueError):  # ValueError: a tag that is cut, or a nonce that is too short
+    except (InvalidTag, ValueError):  # ValueError: a tag that is cut, or a length that is not known
         return _refused()
     except UnsupportedAlgorithm:
         return BadCiphertext("it is SM4, which the OpenSSL that cryptography uses here does not have")
 
 
-def _sm4_closed(key: Key, nonce: bytes, associated_data: bytes, plaintext: bytes) -> bytes | NotifyError:
+def _gcm_closed(
+    block: Callable[[Key], Any], key: Key, nonce: bytes, associated_data: bytes, plaintext: bytes
+) -> bytes | NotifyError:
     try:
-        from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+        from cryptography.hazmat.primitives.ciphers import Cipher, modes
     except ImportError:
         return missing("An APIv3 resource")
-    encryptor = Cipher(algorithms.SM4(_sm4_key(key)), modes.GCM(nonce)).encryptor()
+    encryptor = Cipher(block(key), modes.GCM(nonce)).encryptor()
     encryptor.authenticate_additional_data(associated_data)
     return encryptor.update(plaintext) + encryptor.finalize() + encryptor.tag
+
+
+def _aes(key: Key) -> Any:
+    from cryptography.hazmat.primitives.ciphers import algorithms
+
+    return algorithms.AES(key._aead_key())
+
+
+def _sm4(key: Key) -> Any:
+    from cryptography.hazmat.primitives.ciphers import algorithms
+
+    return algorithms.SM4(_sm4_key(key))
 
 
 def _sm4_key(key: Key) -> bytes:

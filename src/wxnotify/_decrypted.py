@@ -13,16 +13,18 @@ Source: WeChat Pay APIv2, "refund result notification" (chapter 9_16).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
 from ._ciphers import aes_256_ecb_decrypt, decoded
+from ._keyed_fields import KeyedFields
 from ._keys import AnyKey, Key, as_keys
+from ._signature import check_return_code
 from ._wire import parse
-from .errors import BadCiphertext, ExtraMissing, MissingField, NotifyError, ReturnCodeFail, SandboxKey, shown
+from .errors import BadCiphertext, ExtraMissing, MissingField, NotifyError, SandboxKey
 
 
-class Decrypted(Mapping[str, str]):
+class Decrypted(KeyedFields):
     """
     What a refund's ``req_info`` decrypts to: made by :func:`decrypt` and by nothing else.
 
@@ -32,13 +34,10 @@ class Decrypted(Mapping[str, str]):
     Its ``repr`` names the fields and shows no value.
     """
 
-    __slots__ = ("_fields", "_key_index", "_mch_id", "_sandbox", "_unauthenticated")
+    __slots__ = ("_mch_id", "_unauthenticated")
 
-    _fields: dict[str, str]
     _unauthenticated: dict[str, str]
-    _key_index: int
     _mch_id: str
-    _sandbox: bool
 
     def __init__(self) -> None:
         raise TypeError("Decrypted is made by decrypt() alone, from a req_info that one of the keys opens")
@@ -53,12 +52,9 @@ class Decrypted(Mapping[str, str]):
         key_index: int,
         sandbox: bool = False,
     ) -> Decrypted:
-        made = cls.__new__(cls)
-        made._fields = fields
+        made = cls._keyed(fields, key_index, sandbox)
         made._unauthenticated = unauthenticated
         made._mch_id = mch_id
-        made._key_index = key_index
-        made._sandbox = sandbox
         return made
 
     @property
@@ -70,28 +66,6 @@ class Decrypted(Mapping[str, str]):
     def mch_id(self) -> str:
         """The configured merchant whose key opened it; empty where :func:`decrypt` was not told."""
         return self._mch_id
-
-    @property
-    def key_index(self) -> int:
-        """Position of the key that opened it among those given to :func:`decrypt`, from 0."""
-        return self._key_index
-
-    @property
-    def sandbox(self) -> bool:
-        """Whether that key is the sandbox's."""
-        return self._sandbox
-
-    def __getitem__(self, name: str) -> str:
-        return self._fields[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._fields)
-
-    def __len__(self) -> int:
-        return len(self._fields)
-
-    def __repr__(self) -> str:
-        return f"<Decrypted {' '.join(self._fields)}>"
 
 
 def decrypt(
@@ -138,32 +112,52 @@ def decrypt(
         del key
     if not isinstance(fields, Mapping):
         raise TypeError(f"decrypt() takes the fields that parse() returns, not {type(fields).__name__}")
-    if fields.get("return_code", "SUCCESS") != "SUCCESS":
-        raise ReturnCodeFail(f"return_code is {shown(fields['return_code'])}, expected 'SUCCESS'")
+    check_return_code(fields)
     req_info = fields.get("req_info")
     if not req_info:
         raise MissingField("req_info absent or empty: this is not a refund result")
     ciphertext = decoded(req_info) or b""
-    for key_index, one in enumerate(keys):
-        inner = _opened(one, ciphertext)
-        if inner is None:
+    opened = first_document(keys, lambda one: aes_256_ecb_decrypt(one, ciphertext), root="root")
+    if opened is None:
+        raise BadCiphertext(
+            f"req_info does not decrypt to a document ({len(keys)} key{'s' * (len(keys) > 1)} tried)"
+        )
+    key_index, inner = opened
+    sandbox = keys[key_index].sandbox
+    if sandbox and not allow_sandbox:
+        raise SandboxKey(f"req_info decrypts under key {key_index}, a key of the sandbox")
+    outside = {name: value for name, value in fields.items() if name != "req_info"}
+    return Decrypted._make(inner, outside, mch_id=mch_id, key_index=key_index, sandbox=sandbox)
+
+
+def first_document(
+    keys: Iterable[Key], decrypt: Callable[[Key], bytes], *, root: str = "xml"
+) -> tuple[int, dict[str, str]] | None:
+    """
+    Find the key under which something decrypts to a document.
+
+    A wrong key may pass a cipher's own check, as it does that of a padding once in
+    256 times; it does not make a document as well.
+
+    Args:
+        keys: Those to try.
+
+        decrypt: Gives what is under a key, or raises ``BadCiphertext``.
+
+        root: The document's root element.
+
+    Returns:
+        The key's position, and the fields that are not empty; None if there is no such key.
+
+    Raises:
+        ExtraMissing: If the extra ``crypto`` is not installed.
+    """
+    for key_index, key in enumerate(keys):
+        try:
+            fields = parse(decrypt(key), root=root)
+        except ExtraMissing:
+            raise
+        except NotifyError:
             continue
-        if one.sandbox and not allow_sandbox:
-            raise SandboxKey(f"req_info decrypts under key {key_index}, a key of the sandbox")
-        outside = {name: value for name, value in fields.items() if name != "req_info"}
-        return Decrypted._make(inner, outside, mch_id=mch_id, key_index=key_index, sandbox=one.sandbox)
-    raise BadCiphertext(
-        f"req_info does not decrypt to a document ({len(keys)} key{'s' * (len(keys) > 1)} tried)"
-    )
-
-
-def _opened(key: Key, ciphertext: bytes) -> dict[str, str] | None:
-    # A wrong key passes the check of the padding once in 256 times; it does not
-    # make a document as well.
-    try:
-        fields = parse(aes_256_ecb_decrypt(key, ciphertext), root="root")
-    except ExtraMissing:
-        raise
-    except NotifyError:
-        return None
-    return {name: value for name, value in fields.items() if value != ""}
+        return key_index, {name: value for name, value in fields.items() if value != ""}
+    return None

@@ -16,22 +16,23 @@ from .errors import BadField, MissingField, shown
 if TYPE_CHECKING:
     from datetime import datetime
 
-_ALPHANUMERIC: Final = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+#: ASCII letters and digits.
+ALPHANUMERIC: Final = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _DIGITS: Final = frozenset("0123456789")
-_ORDER: Final = _ALPHANUMERIC | set("_-|*@")
+_ORDER: Final = ALPHANUMERIC | set("_-|*@")
 # Characters and greatest length of what goes into keys.
 _SHAPES: Final = {
-    "mch_id": (_ALPHANUMERIC, 32),
+    "mch_id": (ALPHANUMERIC, 32),
     "out_trade_no": (_ORDER, 32),
-    "transaction_id": (_ALPHANUMERIC, 64),
-    "trade_state": (_ALPHANUMERIC | {"_"}, 32),
-    "refund_id": (_ALPHANUMERIC, 64),
+    "transaction_id": (ALPHANUMERIC, 64),
+    "trade_state": (ALPHANUMERIC | {"_"}, 32),
+    "refund_id": (ALPHANUMERIC, 64),
     "out_refund_no": (_ORDER, 64),
-    "contract_id": (_ALPHANUMERIC | {"_", "-"}, 64),
-    "event_id": (_ALPHANUMERIC | {"-", "_"}, 64),
-    "order_id": (_ALPHANUMERIC | {"_", "-"}, 64),
+    "contract_id": (ALPHANUMERIC | {"_", "-"}, 64),
+    "event_id": (ALPHANUMERIC | {"-", "_"}, 64),
+    "order_id": (ALPHANUMERIC | {"_", "-"}, 64),
     "out_order_no": (_ORDER, 64),
-    "event_type": (_ALPHANUMERIC | {"_", "."}, 64),
+    "event_type": (ALPHANUMERIC | {"_", "."}, 64),
 }
 _FEE_PLACES: Final = 16
 #: More than any amount.

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
+from ._fields import ALPHANUMERIC
 from .errors import BadHeader, MissingSignature, shown
 
 #: A mapping, pairs of text or of bytes as in an ASGI scope, or a WSGI environ.
@@ -32,7 +33,8 @@ _PROBE: Final = "WECHATPAY/SIGNTEST/"
 _SPELLED: Final = {name.lower(): name for name in (SIGNATURE, TIMESTAMP, NONCE, SERIAL, SIGNATURE_TYPE)}
 _ENVIRON: Final = {f"HTTP_{name.upper().replace('-', '_')}": name for name in _SPELLED.values()}
 
-_WORD: Final = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_")
+#: What serials are made of.
+WORD: Final = ALPHANUMERIC | {"_"}
 _VISIBLE: Final = frozenset(map(chr, range(0x21, 0x7F)))
 # Several headers of one name come joined by commas where a server has no other way.
 _ONE: Final = _VISIBLE - {","}
@@ -42,7 +44,7 @@ _SHAPES: Final = {
     SIGNATURE: (_ONE | {" "}, 2048),
     TIMESTAMP: (frozenset("0123456789"), 11),
     NONCE: (_ONE, 128),
-    SERIAL: (_WORD, 64),
+    SERIAL: (WORD, 64),
     SIGNATURE_TYPE: (_ONE, 64),
 }
 

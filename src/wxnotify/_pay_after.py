@@ -13,12 +13,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from ._ciphers import aes_256_gcm_decrypt, decoded
+from ._decrypted import first_document
 from ._fields import amount_text, beijing, require, shaped
 from ._keys import Key
 from ._notifications import Notification, check_source, digest
 from ._signature import Verified
-from ._wire import parse
-from .errors import BadCiphertext, BadField, ExtraMissing, NotifyError, shown
+from .errors import BadCiphertext, BadField, shown
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -150,15 +150,10 @@ def _opened(verified: Verified, keys: tuple[Key, ...]) -> dict[str, str]:
     nonce = verified["event_nonce"].encode()
     associated_data = verified.get("event_associated_data", "").encode()
     ciphertext = decoded(verified["event_ciphertext"]) or b""
-    for key in keys:
-        try:
-            inner = parse(aes_256_gcm_decrypt(key, nonce, associated_data, ciphertext))
-        except ExtraMissing:
-            raise
-        except NotifyError:
-            continue
-        return {name: value for name, value in inner.items() if value != ""}
-    raise BadCiphertext(
-        "event_ciphertext does not decrypt to a document "
-        f"({len(keys)} APIv3 key{'s' * (len(keys) != 1)} tried)"
-    )
+    opened = first_document(keys, lambda key: aes_256_gcm_decrypt(key, nonce, associated_data, ciphertext))
+    if opened is None:
+        raise BadCiphertext(
+            "event_ciphertext does not decrypt to a document "
+            f"({len(keys)} APIv3 key{'s' * (len(keys) != 1)} tried)"
+        )
+    return opened[1]

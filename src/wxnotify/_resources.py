@@ -12,7 +12,6 @@ that is generous here sees another payment than the one that was signed.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NoReturn, cast
@@ -173,6 +172,8 @@ def read_json(body: bytes, what: str = "the body") -> dict[str, Any]:
 
 
 def _object(body: bytes) -> dict[str, Any]:
+    import json  # not at the top: APIv2 alone has no use for it, and it costs start-up
+
     text = body.decode("utf-8")
     content: object = json.loads(
         text,

@@ -20,9 +20,10 @@ Source: WeChat Pay APIv2, "signature algorithm" (doc 4011985891).
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
+from ._keyed_fields import KeyedFields
 from ._keys import SIGN_TYPES, AnyKey, SignType, as_keys
 from .errors import (
     AmbiguousSignature,
@@ -65,7 +66,7 @@ _PROVIDER_MADE = (
 _SWALLOWED = tuple(f"&{name}=" for name in _PROVIDER_MADE)
 
 
-class Verified(Mapping[str, str]):
+class Verified(KeyedFields):
     """
     Fields that WeChat Pay signed: made by :func:`verify` and by nothing else.
 
@@ -76,20 +77,12 @@ class Verified(Mapping[str, str]):
     Its ``repr`` names the fields and shows no value.
     """
 
-    __slots__ = ("_fields", "_key_index", "_sandbox", "_sign_type")
+    __slots__ = ("_sign_type",)
 
-    _fields: dict[str, str]
-    _key_index: int
-    _sandbox: bool
     _sign_type: SignType
 
     def __init__(self) -> None:
         raise TypeError("Verified is made by verify() alone, from fields whose signature holds")
-
-    @property
-    def key_index(self) -> int:
-        """Position of the key that matched among those given to :func:`verify`, from 0."""
-        return self._key_index
 
     @property
     def sign_type(self) -> SignType:
@@ -97,37 +90,22 @@ class Verified(Mapping[str, str]):
         return self._sign_type
 
     @property
-    def sandbox(self) -> bool:
-        """Whether the key that matched is the sandbox's."""
-        return self._sandbox
-
-    @property
     def mch_id(self) -> str:
         """The merchant whose key signed it: ``mch_id``, or ``combine_mch_id`` where that is absent."""
-        return self._fields.get("mch_id") or self._fields.get("combine_mch_id", "")
+        return named_merchant(self)
 
     @classmethod
     def _make(
         cls, fields: dict[str, str], key_index: int, sign_type: SignType, sandbox: bool = False
     ) -> Verified:
-        made = cls.__new__(cls)
-        made._fields = fields
-        made._key_index = key_index
+        made = cls._keyed(fields, key_index, sandbox)
         made._sign_type = sign_type
-        made._sandbox = sandbox
         return made
 
-    def __getitem__(self, name: str) -> str:
-        return self._fields[name]
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._fields)
-
-    def __len__(self) -> int:
-        return len(self._fields)
-
-    def __repr__(self) -> str:
-        return f"<Verified {' '.join(self._fields)}>"
+def named_merchant(fields: Mapping[str, str]) -> str:
+    """Give the merchant whose keys *fields* are proven with: of a combined order the one who combined it."""
+    return fields.get("mch_id") or fields.get("combine_mch_id", "")
 
 
 def sign(fields: Mapping[str, str], key: AnyKey, sign_type: SignType = "MD5") -> str:
@@ -247,11 +225,16 @@ def verify(
     return Verified._make(signed, key_index, sign_type, keys[key_index].sandbox)
 
 
-def check_signed(fields: Mapping[str, str]) -> str:
-    """Return ``sign``, or raise for a message that has none, as one that says FAIL has not."""
+def check_return_code(fields: Mapping[str, str]) -> None:
+    """Raise ``ReturnCodeFail`` for a message that says FAIL: it proves nothing, and tells nothing."""
     if fields.get("return_code", "SUCCESS") != "SUCCESS":
         said = f"; return_msg, unsigned, is {shown(fields['return_msg'])}" if fields.get("return_msg") else ""
         raise ReturnCodeFail(f"return_code is {shown(fields['return_code'])}, expected 'SUCCESS'{said}")
+
+
+def check_signed(fields: Mapping[str, str]) -> str:
+    """Return ``sign``, or raise for a message that has none, as one that says FAIL has not."""
+    check_return_code(fields)
     signature = fields.get("sign")
     if signature is None or signature == "":
         raise MissingSignature("sign is absent or empty")

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import quote, urlencode
 
 from .._fields import shaped, text
-from .._headers import RSA, Headers
+from .._headers import RSA, WORD, Headers
 from .._payments import Payment
 from .._resources import VerifiedResource, read_json
 from ..errors import ConfigurationError, MerchantMismatch, MissingSignature, NotifyError, QueryFailed, shown
@@ -27,7 +27,6 @@ from ._ring import Account, APIv3
 from ._signing import MerchantPrivateKey
 
 _HOST: Final = "https://api.mch.weixin.qq.com"
-_WORD: Final = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_")
 _OK: Final = range(200, 300)
 
 
@@ -138,7 +137,7 @@ def _path(
 
 
 def _check_word(name: str, given: object, longest: int) -> None:
-    if not isinstance(given, str) or not 0 < len(given) <= longest or not _WORD.issuperset(given):
+    if not isinstance(given, str) or not 0 < len(given) <= longest or not WORD.issuperset(given):
         raise ConfigurationError(f"{name} is {shown(given)}, expected at most {longest} letters and digits")
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeVar
 
 from .._keys import AnyKey, SignType
 from .._signature import sign
 from .._wire import write
+
+_Value = TypeVar("_Value")
 
 APPID: Final = "wx8888888888888888"
 MCH_ID: Final = "1900000109"
@@ -36,7 +38,7 @@ PAYMENT: Final = {
 }
 
 
-def changed(fields: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
+def changed(fields: Mapping[str, _Value], changes: Mapping[str, _Value | None]) -> dict[str, _Value]:
     """Give *fields* with the changes made: another value, or None to leave one out."""
     return {name: value for name, value in {**fields, **changes}.items() if value is not None}
 

@@ -21,6 +21,7 @@ from .._ciphers import aes_256_gcm_encrypt, sm4_gcm_encrypt
 from .._keys import AnyKey, as_keys
 from ..apiv3 import APIv3, MerchantPrivateKey, PlatformKey
 from . import apiv3_keys
+from ._signed import changed
 from .apiv3_keys import MERCHANT_PRIVATE_KEY, MERCHANT_SERIAL, PUBLIC_KEY_ID, SERIAL
 from .apiv3_resources import COMBINED, PARTNER_PAYMENT, PAYMENT, REFUND
 
@@ -184,11 +185,10 @@ def event(
             "associated_data": associated_data,
             "nonce": nonce.decode(),
         },
-        **envelope,
     }
     if associated_data is None and "resource" not in envelope:
         del whole["resource"]["associated_data"]
-    return signed(_json(_present(whole)), now=now, serial=serial)
+    return signed(_json(changed(whole, envelope)), now=now, serial=serial)
 
 
 def payment_event(
@@ -214,7 +214,7 @@ def payment_event(
         >>> payment_event(now=1795000000, out_trade_no="A-1002").headers["Wechatpay-Timestamp"]
         '1795000000'
     """
-    return event(event_type, _present({**PAYMENT, **changes}), now=now, **(options or {}))
+    return event(event_type, changed(PAYMENT, changes), now=now, **(options or {}))
 
 
 def partner_payment_event(*, now: float, options: Mapping[str, Any] | None = None, **changes: Any) -> Posted:
@@ -228,7 +228,7 @@ def partner_payment_event(*, now: float, options: Mapping[str, Any] | None = Non
 
         **changes: Names to other values, or to None.
     """
-    told = _present({**PARTNER_PAYMENT, **changes})
+    told = changed(PARTNER_PAYMENT, changes)
     return event("TRANSACTION.SUCCESS", told, now=now, **(options or {}))
 
 
@@ -243,7 +243,7 @@ def combined_event(*, now: float, options: Mapping[str, Any] | None = None, **ch
 
         **changes: Names to other values, or to None.
     """
-    return event("TRANSACTION.SUCCESS", _present({**COMBINED, **changes}), now=now, **(options or {}))
+    return event("TRANSACTION.SUCCESS", changed(COMBINED, changes), now=now, **(options or {}))
 
 
 def refund_event(
@@ -265,9 +265,9 @@ def refund_event(
 
         **changes: Names to other values, or to None.
     """
-    refunded = {**REFUND, "refund_status": event_type.rpartition(".")[2], **changes}
+    refunded = {**REFUND, "refund_status": event_type.rpartition(".")[2]}
     told = {"original_type": "refund", "associated_data": "refund", **(options or {})}
-    return event(event_type, _present(refunded), now=now, **told)
+    return event(event_type, changed(refunded, changes), now=now, **told)
 
 
 def query_answer(*, now: float, serial: str = SERIAL, **changes: Any) -> Posted:
@@ -281,11 +281,7 @@ def query_answer(*, now: float, serial: str = SERIAL, **changes: Any) -> Posted:
 
         **changes: Names to other values, or to None to leave one out.
     """
-    return signed(_json(_present({**PAYMENT, **changes})), now=now, serial=serial)
-
-
-def _present(content: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in content.items() if value is not None}
+    return signed(_json(changed(PAYMENT, changes)), now=now, serial=serial)
 
 
 def _json(content: Mapping[str, Any]) -> bytes:
