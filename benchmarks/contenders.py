@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -21,6 +22,32 @@ _numbers = itertools.count()
 def new_key() -> str:
     """Give a key like a payment's, never the same again."""
     return f"payment:1900000109:4200002024{next(_numbers):018d}:SUCCESS"
+
+
+def naive_row(key: str) -> dict[str, Any]:
+    """Give the columns of a claim of *key* as the naive clients insert them."""
+    now = time.time()
+    return {
+        "natural_key": key,
+        "order_no": ORDER,
+        "state": "pending",
+        "fingerprint": FINGERPRINT,
+        "owner": os.urandom(16),
+        "generation": 1,
+        "attempts": 1,
+        "lease_until": now + LEASE_SECONDS,
+        "first_seen": now,
+        "updated": now,
+        "retain_until": 0.0,
+        "last_error": "",
+        "result": "",
+    }
+
+
+def naive_insert(table: str, parameter: str) -> str:
+    """Give the INSERT of such a row; *parameter* is how the database's client writes one, as ``:{}``."""
+    names = list(naive_row(""))
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join(map(parameter.format, names))})"
 
 
 def claim_of(store: Store, key: str) -> Claim:

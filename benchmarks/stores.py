@@ -148,13 +148,9 @@ def _sqlalchemy(database: Callable[[], AbstractContextManager[str]], driver: str
             connection.execute(pay, {"order": contenders.ORDER})
 
         def notification(*, with_order: bool) -> None:
-            key, now = as_stored(contenders.new_key()), time.time()
-            row = {"natural_key": key, "order_no": contenders.ORDER, "state": "pending"}
-            row |= {"fingerprint": contenders.FINGERPRINT, "owner": os.urandom(16), "generation": 1}
-            row |= {"attempts": 1, "lease_until": now + 30, "first_seen": now, "updated": now}
-            row |= {"retain_until": 0.0, "last_error": ""}
+            key = as_stored(contenders.new_key())
             with engine.begin() as connection:
-                connection.execute(insert, row)
+                connection.execute(insert, contenders.naive_row(key))
             if with_order:
                 with engine.begin() as connection:
                     change(connection)
@@ -179,14 +175,12 @@ def _sqlalchemy(database: Callable[[], AbstractContextManager[str]], driver: str
 def _psycopg(url: str) -> Iterator[Callable[[], None]]:
     import psycopg
 
+    insert = contenders.naive_insert("naive_claims", "%({})s")
     with psycopg.connect(url, autocommit=True) as connection:
 
         def call() -> None:
-            key, now = contenders.new_key(), time.time()
-            connection.execute(
-                "INSERT INTO naive_claims VALUES (%s, %s, 'pending', %s, %s, 1, 1, %s, %s, %s, 0, '')",
-                (key, contenders.ORDER, contenders.FINGERPRINT, os.urandom(16), now + 30, now, now),
-            )
+            key = contenders.new_key()
+            connection.execute(insert, contenders.naive_row(key))
             now = time.time()
             connection.execute(
                 "UPDATE naive_claims SET state = 'done', updated = %s, retain_until = %s "

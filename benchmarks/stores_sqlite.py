@@ -27,6 +27,7 @@ from wxnotify.stores.sqlite import SQLiteStore
 
 WRITERS = 8
 TURNS = 4
+_INSERT = contenders.naive_insert("wxnotify_claims", ":{}")
 JOURNALS = {"rollback journal": "DELETE", "WAL": "WAL"}
 
 
@@ -58,11 +59,7 @@ class NaiveSQLite:
 
     def insert(self, key: str) -> None:
         """Insert the claim, and commit."""
-        now = time.time()
-        self.connection.execute(
-            "INSERT INTO wxnotify_claims VALUES (?, ?, 'pending', ?, ?, 1, 1, ?, ?, ?, 0.0, '')",
-            (key, contenders.ORDER, contenders.FINGERPRINT, os.urandom(16), now + 30, now, now),
-        )
+        self.connection.execute(_INSERT, contenders.naive_row(key))
         self.connection.commit()
 
     def change_order(self) -> None:

@@ -137,5 +137,5 @@ def check_source(source: object, wanted: type, reader: str) -> None:
 
 def digest(content: Iterable[str]) -> bytes:
     """Give the SHA-256 of texts, their lengths with them, so that no two lists run into one text."""
-    text = "".join(f"{len(part)}:{part}" for part in content)
+    text = "".join([f"{len(part)}:{part}" for part in content])
     return hashlib.sha256(text.encode("utf-8")).digest()

@@ -61,14 +61,17 @@ MYSQL: Final = Dialect(
 )
 SQLITE: Final = Dialect("((julianday('now') - 2440587.5) * 86400.0)", look_first=True)
 
+# What a record is read from; ``{record}`` in what follows.
+_RECORD: Final = (
+    "natural_key, order_no, state, generation, attempts, first_seen, updated, lease_until, last_error, "
+    "fingerprint, result"
+)
 NOW: Final = "SELECT {now}"
 READ: Final = """
     SELECT state, fingerprint, owner, generation, attempts, lease_until, result, {now}
     FROM {claims} WHERE natural_key = :key"""
 FIND: Final = """
-    SELECT
-        natural_key, order_no, state, generation, attempts, first_seen, updated, lease_until, last_error,
-        fingerprint, result
+    SELECT {record}
     FROM {claims} WHERE natural_key = :key"""
 
 INSERT: Final = """
@@ -103,22 +106,16 @@ LEFT_AS: Final = """
     SELECT state FROM {claims} WHERE natural_key = :key AND owner = :owner AND generation = :generation"""
 
 BY_ORDER: Final = """
-    SELECT
-        natural_key, order_no, state, generation, attempts, first_seen, updated, lease_until, last_error,
-        fingerprint, result
+    SELECT {record}
     FROM {claims} WHERE order_no = :order_no AND natural_key > :after
     ORDER BY natural_key LIMIT :limit"""
 # All of them, in the table's own order: by state and time, each row would be looked up somewhere else.
 BY_KEY: Final = """
-    SELECT
-        natural_key, order_no, state, generation, attempts, first_seen, updated, lease_until, last_error,
-        fingerprint, result
+    SELECT {record}
     FROM {claims} WHERE natural_key > :after AND updated <= :until
     ORDER BY natural_key LIMIT :limit"""
 BY_STATE: Final = """
-    SELECT
-        natural_key, order_no, state, generation, attempts, first_seen, updated, lease_until, last_error,
-        fingerprint, result
+    SELECT {record}
     FROM {claims} WHERE state = :state AND updated <= :until
         AND (updated > :after_updated OR (updated = :after_updated AND natural_key > :after))
     ORDER BY updated, natural_key LIMIT :limit"""
@@ -153,6 +150,7 @@ def prepare(dialect: Dialect, claims: str, inbox: str) -> dict[str, str]:
     return {
         template: template.replace("{claims}", claims)
         .replace("{inbox}", inbox)
+        .replace("{record}", _RECORD)
         .replace("{now}", dialect.now)
         .replace("{on_conflict}", dialect.on_conflict)
         for template in (*_ALL, dialect.purge)
