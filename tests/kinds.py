@@ -145,6 +145,8 @@ EVENTS: Final[dict[str, Mapping[str, Any]]] = {
     "TRANSACTION.SUCCESS": PAYMENT,
     "TRANSACTION.FAIL": {**PAYMENT, "trade_state": "FAIL"},
     "TRANSACTION.PAY_BACK": {**PAYMENT, "trade_state": "PAY_BACK"},
+    "TRANSACTION.INDUSTRY_SUCCESS": PAYMENT,
+    "TRANSACTION.INDUSTRY_FAILED": {**PAYMENT, "trade_state": "PAYERROR"},
     "REFUND.SUCCESS": REFUND,
     "REFUND.ABNORMAL": {**REFUND, "refund_status": "ABNORMAL"},
     "REFUND.CLOSED": {**REFUND, "refund_status": "CLOSED"},

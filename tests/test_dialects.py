@@ -198,7 +198,8 @@ def test_what_the_payer_paid_informs_and_costs_no_payment_when_it_is_odd(payer_t
         ("TRANSACTION.FAIL", "SUCCESS", "FAIL"), ("TRANSACTION.PAY_BACK", "SUCCESS", "FAIL"),
         ("TRANSACTION.SUCCESS", "NOTPAY", "NOTPAY"), ("TRANSACTION.FAIL", "FAIL", "FAIL"),
         ("TRANSACTION.PAY_BACK", "PAY_BACK", "PAY_BACK"), ("", "REFUND", "REFUND"),
-        ("TRANSACTION.SUCCESS", "success", "success"),
+        ("TRANSACTION.SUCCESS", "success", "success"), ("TRANSACTION.INDUSTRY_SUCCESS", "SUCCESS", "SUCCESS"),
+        ("TRANSACTION.INDUSTRY_FAILED", "SUCCESS", "FAIL"),
     ],
 )  # fmt: skip
 def test_it_is_paid_only_if_event_and_state_both_say_so(event_type, trade_state, result):
@@ -206,6 +207,13 @@ def test_it_is_paid_only_if_event_and_state_both_say_so(event_type, trade_state,
     payment = Payment.from_resource(resource(event_type, content))
     assert (payment.paid, payment.result) == (result == "SUCCESS", result)
     assert payment.key.endswith(f"/{result}")
+
+
+def test_a_campus_payment_names_provider_and_sub_merchant_in_its_own_way():
+    content = changed(PAYMENT, {"sub_mchid": "1900000111", "sub_appid": "wx9"})
+    payment = Payment.from_resource(resource("TRANSACTION.INDUSTRY_SUCCESS", content))
+    assert (payment.mch_id, payment.sub_mch_id, payment.sub_appid) == (MCH_ID, "1900000111", "wx9")
+    assert (payment.paid, payment.total_fee, payment.appid) == (True, 100, APPID)
 
 
 @pytest.mark.parametrize("odd", [None, "2026-11-23", "20261323120000", "soon", "9" * 5_000])

@@ -73,6 +73,8 @@ KIND_OF = {
     "TRANSACTION.SUCCESS": ("payment", Payment),
     "TRANSACTION.FAIL": ("payment", Payment),
     "TRANSACTION.PAY_BACK": ("payment", Payment),
+    "TRANSACTION.INDUSTRY_SUCCESS": ("payment", Payment),
+    "TRANSACTION.INDUSTRY_FAILED": ("payment", Payment),
     "REFUND.SUCCESS": ("refund", Refund),
     "REFUND.ABNORMAL": ("refund", Refund),
     "REFUND.CLOSED": ("refund", Refund),
@@ -109,7 +111,7 @@ def test_an_apiv3_event_is_read_as_what_its_type_says(event_type):
 
 @pytest.mark.parametrize(
     "event_type",
-    ["TRANSACTION.INDUSTRY_SUCCESS", "TRANSACTION.REFUND", "REFUND.PROCESSING", "ENTRUST.SIGNING",
+    ["TRANSACTION.REFUND", "REFUND.PROCESSING", "ENTRUST.SIGNING",
      "VEHICLE.USER_STATE_CHANGE", "MCHTRANSFER.AUTHORIZATION.CONFIRMED", "MALL_TRANSACTION.SUCCESS",
      "MALL_REFUND.SUCCESS", "PAYSCOREX", "ABNORMAL_FUND_PROCESSING.TRANSFER.SUCCESS", "transaction.success",
      "A"],

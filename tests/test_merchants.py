@@ -62,6 +62,8 @@ def test_sub_merchants_come_as_one_or_several():
         {"appid": b"wx1"},
         {"sub_mch_ids": ["1", ""]},
         {"sub_mch_ids": 5},
+        {"combined_mch_ids": ["1", ""]},
+        {"combined_mch_ids": 5},
         {"keys": ""},
         {"keys": None},
         {"keys": []},

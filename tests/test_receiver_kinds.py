@@ -252,9 +252,22 @@ def test_an_order_of_a_merchant_who_is_not_combined_here_is_refused_with_all_of_
     reply, (event,) = shop.tell(body)
     assert (event.code, reply.status) == ("merchant_mismatch", 403)
     assert (shop.told, shop.store.called) == ([], [])
-    served = EveryKind(orders=TWO, merchants=Merchant(MCH_ID, APPID, KEY, sub_mch_ids=[SUB_MCH_ID]))
+    provider = EveryKind(orders=TWO, merchants=Merchant(MCH_ID, APPID, KEY, sub_mch_ids=[SUB_MCH_ID]))
+    assert provider.codes(body) == ["merchant_mismatch"]
+    served = EveryKind(orders=TWO, merchants=Merchant(MCH_ID, APPID, KEY, combined_mch_ids=[SUB_MCH_ID]))
     assert served.tell(body)[0] == SUCCESS
     assert [one.mch_id for one in served.told] == [MCH_ID, SUB_MCH_ID]
+
+
+def test_a_provider_who_combines_orders_says_so_of_those_of_its_sub_merchants_and_of_others_apart():
+    provider = Merchant(MCH_ID, APPID, KEY, sub_mch_ids=[SUB_MCH_ID], combined_mch_ids=["1900000222"])
+    shop = EveryKind(orders=TWO, merchants=provider)
+    orders = [{"sub_mch_id": SUB_MCH_ID}, {"mch_id": "1900000222"}]
+    assert shop.codes(combined(orders)) == ["handled", "handled"]
+    # What the provider sells itself is no sub-merchant's, unless the order says so.
+    assert shop.codes(combined([{}, orders[1]])) == ["merchant_mismatch", "duplicate"]
+    # And a sub-merchant is not one whose own orders are combined.
+    assert shop.codes(combined([orders[0], {"mch_id": SUB_MCH_ID}])) == ["merchant_mismatch"]
 
 
 def test_whoever_has_the_initiators_key_cannot_tell_of_another_configured_merchants_order():

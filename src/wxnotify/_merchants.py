@@ -54,9 +54,11 @@ class Merchant:
         apiv3: The APIv3 keys and WeChat Pay's own, ``wxnotify.apiv3.APIv3(...)``;
             without it, APIv3 notifications are refused.
 
-        sub_mch_ids: In service-provider mode, the sub-merchants served here; for
-            combined orders, the other merchants whose orders this one combines.
-            An expectation may name one order's more exactly.
+        sub_mch_ids: In service-provider mode, the sub-merchants served here. An
+            expectation may name one order's more exactly.
+
+        combined_mch_ids: The other merchants whose orders this one combines with
+            its own, so that it is told of all of them.
 
         sign_types: The algorithms this merchant's orders use.
 
@@ -69,13 +71,14 @@ class Merchant:
         <Merchant 1900000109, 1 key>
     """
 
-    __slots__ = ("apiv3", "appids", "keys", "mch_id", "sign_types", "sub_mch_ids")
+    __slots__ = ("apiv3", "appids", "combined_mch_ids", "keys", "mch_id", "sign_types", "sub_mch_ids")
 
     apiv3: APIv3Dialect | None
     mch_id: str
     appids: tuple[str, ...]
     keys: tuple[Key, ...]
     sub_mch_ids: tuple[str, ...]
+    combined_mch_ids: tuple[str, ...]
     sign_types: tuple[SignType, ...]
 
     def __init__(
@@ -86,6 +89,7 @@ class Merchant:
         *,
         apiv3: APIv3Dialect | None = None,
         sub_mch_ids: Collection[str] = (),
+        combined_mch_ids: Collection[str] = (),
         sign_types: Collection[SignType] = SIGN_TYPES,
     ) -> None:
         if apiv3 is not None and not callable(getattr(apiv3, "open", None)):
@@ -102,6 +106,7 @@ class Merchant:
         (self.mch_id,) = _ids("mch_id", (mch_id,))
         self.appids = _ids("appid", appid)
         self.sub_mch_ids = _ids("sub_mch_ids", sub_mch_ids) if sub_mch_ids else ()
+        self.combined_mch_ids = _ids("combined_mch_ids", combined_mch_ids) if combined_mch_ids else ()
         self.sign_types = tuple(sign_types)
         if not self.sign_types or not set(self.sign_types) <= set(SIGN_TYPES):
             raise ConfigurationError(f"sign_types are some of {', '.join(SIGN_TYPES)}")
@@ -143,7 +148,7 @@ class Merchant:
         if isinstance(notification, Payment) and notification.combine_mch_id:
             mine = (
                 ("combine_mch_id", (self.mch_id,)),
-                ("mch_id", (self.mch_id, *self.sub_mch_ids)),
+                ("mch_id", (self.mch_id, *self.combined_mch_ids)),
                 ("appid", self.appids),
                 ("sub_mch_id", self.sub_mch_ids),
             )
@@ -164,8 +169,9 @@ class Merchant:
         mch_ids: tuple[str, ...] = (self.mch_id,)
         # Where neither the order nor the configuration names a sub-merchant, there is none.
         sub_mch_ids = self.sub_mch_ids
-        if payment.combine_mch_id:
-            mch_ids, sub_mch_ids = (self.mch_id, *self.sub_mch_ids), (*self.sub_mch_ids, "")
+        if payment.combine_mch_id and payment.mch_id in self.combined_mch_ids:
+            # Which may be no provider.
+            mch_ids, sub_mch_ids = self.combined_mch_ids, (*self.sub_mch_ids, "")
         check_merchant(
             payment,
             mch_id=mch_ids if order.mch_id is None else order.mch_id,

@@ -28,7 +28,7 @@ _ALWAYS = ("return_code", "result_code", "appid", "mch_id", "nonce_str", "out_tr
 _WHEN_PAID = ("transaction_id", "total_fee", "openid", "bank_type", "time_end")
 _COUPON_PARTS: Final = ("coupon_id", "coupon_type", "coupon_fee")
 # The event types under which a transaction may be paid; an answer to a query has none.
-_PAID_EVENTS: Final = ("", "TRANSACTION.SUCCESS")
+_PAID_EVENTS: Final = ("", "TRANSACTION.SUCCESS", "TRANSACTION.INDUSTRY_SUCCESS")
 
 
 class Coupon(NamedTuple):
@@ -210,7 +210,8 @@ class Payment(Notification):
 
         Source:
             WeChat Pay APIv3, "payment notification", direct (chapter 3_5_5) and
-            partner (chapter 4_5_5).
+            partner (chapter 4_5_5); campus payments, "deduction result" (partner
+            chapter 5_3_11 of Offline), which name ``mchid`` and ``sub_mchid``.
         """
         if not isinstance(resource, VerifiedResource):
             raise TypeError(
