@@ -69,13 +69,13 @@ MAY_IMPORT |= {
     | _KINDS,
     "_authentication": {
         "errors", "_ciphers", "_decrypted", "_headers", "_kinds", "_merchants", "_notifications",
-        "_refunds", "_reply", "_signature", "_wire",
+        "_refunds", "_reply", "_resources", "_signature", "_wire",
     },
     "_drivers": {
         "errors", "idempotency", "inbox", "_checks", "_flow", "_kinds", "_notifications", "_payments",
         "_scans",
     },
-    "_report": {"errors", "_events", "_flow", "_notifications", "_reply"},
+    "_report": {"errors", "_authentication", "_events", "_fields", "_flow", "_notifications", "_reply"},
     "_work": {"errors", "idempotency", "inbox", "_drivers", "_events", "_flow", "_notifications", "_report"},
 }  # fmt: skip
 FOLDERS = {

@@ -169,7 +169,7 @@ def test_a_claim_that_was_not_acquired_ends_it_without_the_handler(
 
 
 def test_an_owner_that_does_not_fit_is_refused_before_the_order_is_looked_up() -> None:
-    error = MerchantMismatch("A-1001", "appid", "wx1", "'wx2'")
+    error = MerchantMismatch("A-1001", "appid", "wx1", ("wx2",))
 
     def refuse(payment: Payment) -> None:
         raise error

@@ -11,6 +11,7 @@ from wxnotify.testing import APPID, KEY, MCH_ID, notification
 
 from .kinds import PAY_AFTER, PAY_AFTER_CONTENT, TRANSACTION_ID, changed, pay_after, verified
 from .support import code_of
+from .test_crypto_extra import without_cryptography as without_cryptography  # a fixture
 from .test_fields import NOT_DIGITS
 
 
@@ -53,8 +54,9 @@ def test_another_algorithm_is_refused(algorithm):
     assert code_of(outside, event_algorithm=algorithm) == "bad_field"
 
 
-def test_without_an_apiv3_key_nothing_is_decrypted():
-    assert code_of(outside) == "bad_ciphertext"
+@pytest.mark.usefixtures("without_cryptography")
+def test_without_the_extra_it_says_which_is_missing():
+    assert code_of(outside) == "extra_missing"
 
 
 @pytest.mark.parametrize("name", ["out_order_no", "order_id", "state"])

@@ -128,6 +128,45 @@ def test_what_the_expectation_raised_is_logged_with_its_traceback(caplog: pytest
     assert "no such column" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"sub_mch_id": "1900000999"}, "merchant_mismatch"),
+        ({"appid": "wx1"}, "merchant_mismatch"),
+        ({"bank_type": None}, "missing_field"),
+        ({"total_fee": "0x64"}, "bad_field"),
+    ],
+)
+def test_what_is_authentic_and_refused_is_named_in_its_event(changes: dict[str, Any], code: str) -> None:
+    shop = Shop(merchants=Merchant(MCH_ID, APPID, [OTHER_KEY, KEY], sub_mch_ids=["1900000111"]))
+    assert shop.deliver(**changes) == code
+    (event,) = shop.events
+    fields = parse(PAID)
+    assert (event.mch_id, event.out_trade_no) == (MCH_ID, fields["out_trade_no"])
+    assert (event.transaction_id, event.key_index) == (fields["transaction_id"], 1)
+    assert event.body_bytes
+
+
+def test_what_is_not_authentic_names_nothing_in_its_event() -> None:
+    shop = Shop()
+    shop.deliver(PAID.replace(b"<cash_fee>100", b"<cash_fee>101"))
+    (event,) = shop.events
+    assert (event.code, event.mch_id, event.out_trade_no, event.transaction_id) == (
+        "bad_signature",
+        "",
+        "",
+        "",
+    )
+    assert (event.kind, event.key, event.key_index) == ("", "", None)
+
+
+@pytest.mark.parametrize("odd", ["A/1001", "A" * 33, "订单"])
+def test_an_order_number_that_is_none_is_left_out_of_the_event(odd: str) -> None:
+    shop = Shop()
+    assert shop.deliver(out_trade_no=odd) == "bad_field"
+    assert (shop.events[0].mch_id, shop.events[0].out_trade_no) == (MCH_ID, "")
+
+
 def test_a_refusal_explains_itself_without_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
     Shop(orders={ORDER: Expected(101)}).deliver()
     (record,) = caplog.records

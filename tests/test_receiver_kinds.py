@@ -270,6 +270,24 @@ def test_a_provider_who_combines_orders_says_so_of_those_of_its_sub_merchants_an
     assert shop.codes(combined([orders[0], {"mch_id": SUB_MCH_ID}])) == ["merchant_mismatch"]
 
 
+def test_of_a_combined_order_the_event_names_the_order_that_is_not_the_merchants():
+    _, (event,) = EveryKind(orders=TWO).tell(combined([{}, {"mch_id": SUB_MCH_ID}]))
+    assert (event.code, event.kind, event.out_trade_no) == ("merchant_mismatch", "payment", "A-1002")
+    assert (event.mch_id, event.key_index) == (SUB_MCH_ID, 0)
+
+
+def test_an_apiv3_event_that_is_authentic_and_refused_is_named_with_its_serial():
+    shop = EveryKind(merchants=both())
+    for content, code in (
+        ({**PAYMENT, "appid": "wx9"}, "merchant_mismatch"),
+        ({"mchid": MCH_ID}, "missing_field"),
+    ):
+        reply, (event,) = shop.tell(posted("TRANSACTION.SUCCESS", content))
+        assert (event.code, event.mch_id, event.serial, event.key_index) == (code, MCH_ID, "F0", 0)
+        assert (event.event_type, event.notification_id) == ("TRANSACTION.SUCCESS", "EV-1")
+        assert event.out_trade_no == content.get("out_trade_no", "")
+
+
 def test_whoever_has_the_initiators_key_cannot_tell_of_another_configured_merchants_order():
     other = Merchant(SUB_MCH_ID, "wx9", OTHER_KEY)
     shop = EveryKind(orders=TWO, merchants=[MERCHANT, other])

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from ._headers import Headers, has_signature_headers
 from ._kinds import read_resource, read_verified
 from ._merchants import Merchant, Ring
-from ._signature import check_signed, named_merchant, verify
+from ._resources import VerifiedResource
+from ._signature import Verified, check_signed, named_merchant, verify
 from ._wire import parse
 from .errors import NotifyError, TooLarge, UnknownMerchant, shown
 
 if TYPE_CHECKING:
-    from ._notifications import Notification
+    from ._decrypted import Decrypted
+    from ._notifications import Notification, Source
     from ._reply import ReplyDialect
 
 # What may stand before the first character that tells: white space, a byte order mark.
@@ -29,13 +31,15 @@ _LOOK_AT = 64
 
 
 class Received(NamedTuple):
-    """What came in, or why it is refused."""
+    """What came in, or why it is refused and how far it came."""
 
     #: How to answer.
     dialect: ReplyDialect
-    #: Several for a combined order.
+    #: Several for a combined order; the one that is not the merchant's, if that is why it is refused.
     notifications: tuple[Notification, ...] = ()
     merchant: Merchant | None = None
+    #: What is authentic of it, refused or not.
+    source: Source | None = None
     error: NotifyError | None = None
 
 
@@ -74,25 +78,33 @@ class Authenticator:
             TypeError: If *body* is not ``bytes``.
         """
         given = () if headers is None else headers
-        dialect: ReplyDialect = "APIv2"
+        received = Received("APIv2")
+        source: Source
         try:
             if isinstance(body, bytes) and self._is_apiv3(body, given):
-                dialect = "APIv3"
-                return self._read_apiv3(body, given)
-            fields = parse(body, max_bytes=self._max_bytes)
-            if "event_ciphertext" in fields:
-                dialect = "pay_after"
-            return self._read_apiv2(fields, dialect)
+                received = Received("APIv3")
+                merchant, source = self._authentic_apiv3(body, given)
+            else:
+                fields = parse(body, max_bytes=self._max_bytes)
+                if "event_ciphertext" in fields:
+                    received = Received("pay_after")
+                merchant, source = self._authentic_apiv2(fields)
+            received = received._replace(merchant=merchant, source=source)
+            notifications = _told_by(source, merchant)
+            for notification in notifications:
+                received = received._replace(notifications=(notification,))
+                merchant.check(notification)
+            return received._replace(notifications=notifications)
         except NotifyError as error:
             # Its frames hold the body and what was read of it.
-            return Received(dialect, error=error.with_traceback(None))
+            return received._replace(error=error.with_traceback(None))
 
     @staticmethod
     def _is_apiv3(body: bytes, headers: Headers) -> bool:
         first = body[:_LOOK_AT].lstrip(_BEFORE)[:1]
         return first == b"{" or (first != b"<" and has_signature_headers(headers))
 
-    def _read_apiv2(self, fields: dict[str, str], dialect: ReplyDialect) -> Received:
+    def _authentic_apiv2(self, fields: dict[str, str]) -> tuple[Merchant, Verified | Decrypted]:
         encrypted = bool(fields.get("req_info")) and not fields.get("sign")
         if not encrypted:
             check_signed(fields)
@@ -101,40 +113,35 @@ class Authenticator:
             raise UnknownMerchant(f"no APIv2 key is configured for mch_id {shown(merchant.mch_id)}")
         if encrypted:
             from ._decrypted import decrypt
-            from ._refunds import Refund
 
-            decrypted = decrypt(
+            return merchant, decrypt(
                 fields, merchant.keys, mch_id=merchant.mch_id, allow_sandbox=self._allow_sandbox
             )
-            return self._owned(dialect, merchant, (Refund.from_decrypted(decrypted),))
-        verified = verify(
+        return merchant, verify(
             fields, merchant.keys, sign_types=merchant.sign_types, allow_sandbox=self._allow_sandbox
         )
-        merchant.check_fields(verified)
-        apiv3_keys = merchant.apiv3.keys if merchant.apiv3 is not None else ()
-        return self._owned(dialect, merchant, read_verified(verified, apiv3_keys))
 
-    def _read_apiv3(self, body: bytes, headers: Headers) -> Received:
+    def _authentic_apiv3(self, body: bytes, headers: Headers) -> tuple[Merchant, VerifiedResource]:
         if len(body) > self._max_bytes:
             raise TooLarge(f"body is {len(body)} bytes, the limit is {self._max_bytes}")
         merchants = self._ring.with_apiv3
         if not merchants:
-            from ._ciphers import missing
+            from ._ciphers import check_installed
 
-            try:
-                import cryptography as _  # noqa: F401
-            except ImportError:
-                raise missing("an APIv3 notification") from None
+            check_installed("an APIv3 notification")
             raise UnknownMerchant("an APIv3 notification came, and no merchant is configured with apiv3=")
         dialect = merchants[0].apiv3
         assert dialect is not None  # noqa: S101 - with_apiv3 says so
         resource = dialect.open(merchants, body, headers, self._wall_clock())
-        return self._owned("APIv3", self._ring.find(resource.mch_id), read_resource(resource))
+        return self._ring.find(resource.mch_id), resource
 
-    @staticmethod
-    def _owned(
-        dialect: ReplyDialect, merchant: Merchant, notifications: tuple[Notification, ...]
-    ) -> Received:
-        for notification in notifications:
-            merchant.check(notification)
-        return Received(dialect, notifications, merchant)
+
+def _told_by(source: Source, merchant: Merchant) -> tuple[Notification, ...]:
+    if isinstance(source, Verified):
+        merchant.check_fields(source)
+        return read_verified(source, merchant.apiv3.keys if merchant.apiv3 is not None else ())
+    if isinstance(source, VerifiedResource):
+        return read_resource(source)
+    from ._refunds import Refund
+
+    return (Refund.from_decrypted(source),)

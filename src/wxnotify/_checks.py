@@ -159,12 +159,7 @@ def check_merchant(
         allowed = (expected,) if isinstance(expected, str) else tuple(expected) or ("",)
         received = getattr(payment, field)
         if received not in allowed:
-            raise mismatch(payment.out_trade_no, field, received, allowed)
-
-
-def mismatch(out_trade_no: str, field: str, received: str, allowed: tuple[str, ...]) -> MerchantMismatch:
-    """Make the error for a *field* that is none of those *allowed*."""
-    return MerchantMismatch(out_trade_no, field, received, " or ".join(map(repr, allowed)))
+            raise MerchantMismatch(payment.out_trade_no, field, received, allowed)
 
 
 def check_transaction(payment: Payment, transaction_id: str | None) -> None:
@@ -181,5 +176,5 @@ def check_payment(payment: object) -> None:
     if not isinstance(payment, Payment):
         raise TypeError(
             f"a verified Payment is needed, not {type(payment).__name__}: "
-            "Payment.from_verified(verify(parse(body), key))"
+            "Payment.from_verified(verify(parse(body), key)), or what parse_order_query() returned"
         )

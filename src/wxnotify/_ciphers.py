@@ -39,6 +39,14 @@ def missing(what: str) -> ExtraMissing:
     )
 
 
+def check_installed(what: str) -> None:
+    """Raise ``ExtraMissing`` for *what* if the extra ``crypto`` is not installed."""
+    try:
+        import cryptography as _  # noqa: F401
+    except ImportError:
+        raise missing(what) from None
+
+
 def decoded(text: str) -> bytes | None:
     """
     Decode base64, strictly; None if *text* is anything else.

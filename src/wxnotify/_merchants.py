@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from ._checks import Expected, check_merchant, mismatch
+from ._checks import Expected, check_merchant
 from ._keys import SIGN_TYPES, AnyKey, Key, SignType, as_keys
 from ._payments import Payment
-from .errors import ConfigurationError, UnknownMerchant, shown
+from .errors import ConfigurationError, MerchantMismatch, UnknownMerchant, shown
 
 if TYPE_CHECKING:
     from ._headers import Headers
@@ -128,7 +128,7 @@ class Merchant:
         ):
             received = verified.get(field)
             if received is not None and configured and received not in configured:
-                raise mismatch(verified.get("out_trade_no", ""), field, received, configured)
+                raise MerchantMismatch(verified.get("out_trade_no", ""), field, received, configured)
 
     def check(self, notification: Notification) -> None:
         """
@@ -155,7 +155,7 @@ class Merchant:
         for field, configured in mine:
             received = getattr(notification, field)
             if received and configured and received not in configured:
-                raise mismatch(notification.out_trade_no, field, received, configured)
+                raise MerchantMismatch(notification.out_trade_no, field, received, configured)
 
     def check_order(self, payment: Payment, expected: Expected | None) -> None:
         """

@@ -12,13 +12,13 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from ._ciphers import aes_256_gcm_decrypt, decoded
+from ._ciphers import aes_256_gcm_decrypt, check_installed, decoded
 from ._decrypted import first_document
 from ._fields import amount_text, beijing, require, shaped
 from ._keys import Key
 from ._notifications import Notification, check_source, digest
 from ._signature import Verified
-from .errors import BadCiphertext, BadField, shown
+from .errors import BadCiphertext, BadField, UnknownMerchant, shown
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -150,10 +150,16 @@ def _opened(verified: Verified, keys: tuple[Key, ...]) -> dict[str, str]:
     nonce = verified["event_nonce"].encode()
     associated_data = verified.get("event_associated_data", "").encode()
     ciphertext = decoded(verified["event_ciphertext"]) or b""
+    if not keys:
+        check_installed("A rent or hotel event")
+        raise UnknownMerchant(
+            f"a rent or hotel event is encrypted under the APIv3 key, and mch_id {shown(verified.mch_id)} "
+            "is configured without apiv3="
+        )
     opened = first_document(keys, lambda key: aes_256_gcm_decrypt(key, nonce, associated_data, ciphertext))
     if opened is None:
         raise BadCiphertext(
             "event_ciphertext does not decrypt to a document "
-            f"({len(keys)} APIv3 key{'s' * (len(keys) != 1)} tried)"
+            f"({len(keys)} APIv3 key{'s' * (len(keys) > 1)} tried)"
         )
     return opened[1]

@@ -273,7 +273,7 @@ class Receiver:
         started = self._clock() if started is None else started
         received = self._authenticator.read(body, headers)
         if received.error is not None:
-            return self._refuse(received.error, body, started, received.dialect)
+            return self._refuse(received.error, body, started, received)
         return self._told(received, [self._settle(one, started) for one in received.notifications])
 
     async def receive_async(
@@ -411,9 +411,8 @@ class Receiver:
         Returns:
             The FAIL reply, with the error's status.
         """
-        return self._refuse(
-            error, body, started, "APIv3" if has_signature_headers(headers or ()) else "APIv2"
-        )
+        dialect: ReplyDialect = "APIv3" if has_signature_headers(headers or ()) else "APIv2"
+        return self._refuse(error, body, started, Received(dialect))
 
     def now(self) -> float:
         """Read the receiver's clock, in seconds: what *started* is measured with."""
@@ -468,7 +467,7 @@ class Receiver:
     async def _receive_async(self, body: bytes, headers: Headers | None, started: float) -> Reply:
         received = self._authenticator.read(body, headers)
         if received.error is not None:
-            return self._refuse(received.error, body, started, received.dialect)
+            return self._refuse(received.error, body, started, received)
         return self._told(
             received, [await self._settle_async(one, started) for one in received.notifications]
         )
@@ -482,9 +481,9 @@ class Receiver:
         report = partial(self._reporter.settled, notification, settled, started)
         return await in_thread(report, threads, self._setup.store), settled
 
-    def _refuse(self, error: NotifyError, body: bytes | None, started: float, dialect: ReplyDialect) -> Reply:
-        self._reporter.refused(error, body, started, dialect)
-        return fail_reply(error, dialect=dialect)
+    def _refuse(self, error: NotifyError, body: bytes | None, started: float, received: Received) -> Reply:
+        self._reporter.refused(error, body, started, received)
+        return fail_reply(error, dialect=received.dialect)
 
     def _told(self, received: Received, settled: list[tuple[Event, Settled]]) -> Reply:
         # One that is not settled brings all of them again; the others are duplicates then.

@@ -9,16 +9,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ._events import Event, Outcome, log
+from ._fields import shaped, text
 from ._reply import status_of
 from .errors import NotifyError, SignatureProbe
 
 if TYPE_CHECKING:
+    from ._authentication import Received
     from ._flow import Settled
-    from ._notifications import Notification
-    from ._reply import ReplyDialect
+    from ._notifications import Notification, Source
 
 #: Seconds WeChat Pay waits for the reply.
 REPLY_SECONDS: Final = 5.0
@@ -41,9 +42,21 @@ class Reporter:
         self._clock = clock
         self._logger = logging.getLogger("wxnotify")
 
-    def refused(self, error: NotifyError, body: bytes | None, started: float, dialect: ReplyDialect) -> None:
-        """Report a request that got no further than *error*."""
+    def refused(self, error: NotifyError, body: bytes | None, started: float, received: Received) -> None:
+        """
+        Report a request that got no further than *error*.
+
+        Args:
+            error: Why.
+
+            body: What came, if it was read whole.
+
+            started: When it came, on the clock.
+
+            received: How far it came; what of it is authentic is reported.
+        """
         seconds = self._clock() - started
+        (notification, *_), source = (*received.notifications, None), received.source
         event = Event(
             Outcome.PROBE if isinstance(error, SignatureProbe) else Outcome.REJECTED,
             error.code,
@@ -53,8 +66,12 @@ class Reporter:
             over_budget=seconds > REPLY_SECONDS,
             body_bytes=None if body is None else len(body),
             body_sha256="" if body is None else hashlib.sha256(body).hexdigest(),
-            dialect="APIv3" if dialect == "APIv3" else "APIv2",
+            dialect="APIv3" if received.dialect == "APIv3" else "APIv2",
         )
+        if notification is not None:
+            event = event._replace(**_told(notification))
+        elif source is not None:
+            event = event._replace(**_ids(source), **_proof(source))
         self._emit(event, None)
 
     def settled(
@@ -91,21 +108,7 @@ class Reporter:
             work=work,
         )
         if notification is not None:
-            source = notification.fields
-            event = event._replace(
-                kind=notification.kind,
-                mch_id=notification.mch_id,
-                out_trade_no=notification.out_trade_no,
-                transaction_id=notification.transaction_id,
-                paid=getattr(notification, "paid", None),
-                key_index=source.key_index,
-                key=notification.key,
-                dialect=notification.dialect,
-                event_type=notification.event_type,
-                notification_id=getattr(source, "notification_id", ""),
-                serial=getattr(source, "serial", ""),
-                sandbox=source.sandbox,
-            )
+            event = event._replace(**_told(notification))
         # A refusal explains itself; what the merchant's own code raised needs its traceback.
         explained = isinstance(error, NotifyError) and settled.outcome is not Outcome.HANDLER_FAILED
         self._emit(event, error.__cause__ if error is not None and explained else error)
@@ -123,6 +126,38 @@ class Reporter:
             except Exception:
                 with suppress(Exception):
                     self._logger.exception("on_event raised; the reply is not affected")
+
+
+def _told(notification: Notification) -> dict[str, Any]:
+    return {
+        **_proof(notification.fields),
+        "kind": notification.kind,
+        "mch_id": notification.mch_id,
+        "out_trade_no": notification.out_trade_no,
+        "transaction_id": notification.transaction_id,
+        "paid": getattr(notification, "paid", None),
+        "key": notification.key,
+        "dialect": notification.dialect,
+        "event_type": notification.event_type,
+    }
+
+
+def _proof(source: Source) -> dict[str, Any]:
+    return {
+        "key_index": source.key_index,
+        "sandbox": source.sandbox,
+        "notification_id": getattr(source, "notification_id", ""),
+        "serial": getattr(source, "serial", ""),
+    }
+
+
+def _ids(source: Source) -> dict[str, Any]:
+    # Of what is authentic and could not be read as any kind.
+    ids = {"mch_id": source.mch_id, "event_type": getattr(source, "event_type", "")}
+    for name in ("out_trade_no", "transaction_id"):
+        with suppress(NotifyError):
+            ids[name] = shaped(name, text(source, name))
+    return ids
 
 
 def _said(error: BaseException | None) -> str:

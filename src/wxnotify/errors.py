@@ -337,18 +337,19 @@ class MerchantMismatch(NotifyError):
     code = "merchant_mismatch"
     status = 403
 
-    def __init__(self, out_trade_no: str, field: str, received: str, expected: str) -> None:
+    def __init__(self, out_trade_no: str, field: str, received: str, expected: tuple[str, ...]) -> None:
         Exception.__init__(self, out_trade_no, field, received, expected)
         self.out_trade_no = out_trade_no
         #: The wire name that differs: ``mch_id``, ``appid``, ``sub_mch_id`` or ``sub_appid``.
         self.field = field
         self.received = received
+        #: Whatever it may be; one empty text where it must be absent.
         self.expected = expected
 
     def __str__(self) -> str:
         return (
             f"out_trade_no {shown(self.out_trade_no)}: {self.field} is {shown(self.received)}, "
-            f"expected {self.expected}"
+            f"expected {' or '.join(map(repr, self.expected))}"
         )
 
 

@@ -228,7 +228,7 @@ def test_a_rent_or_hotel_event_without_a_handler_or_with_one_that_fails_is_told_
 def test_a_merchant_without_apiv3_cannot_open_a_rent_or_hotel_event():
     shop = EveryKind(merchants=Merchant(MCH_ID, APPID, KEY))
     reply, (told,) = shop.tell(pay_after_notification())
-    assert (told.code, "0 APIv3 keys" in told.detail) == ("bad_ciphertext", True)
+    assert (told.code, "without apiv3=" in told.detail) == ("unknown_merchant", True)
     assert reply.body.startswith(b"<xml><code>")
 
 

@@ -225,7 +225,7 @@ def _read(merchant: Account, status: int, headers: Headers, body: bytes, now: fl
     for field in ("mchid", "sp_mchid", "combine_mchid"):
         received = text(content, field)
         if received not in ("", merchant.mch_id):
-            raise MerchantMismatch(text(content, "out_trade_no"), field, received, f"'{merchant.mch_id}'")
+            raise MerchantMismatch(text(content, "out_trade_no"), field, received, (merchant.mch_id,))
     return VerifiedResource._make(content, mch_id=merchant.mch_id, serial=serial)
 
 
