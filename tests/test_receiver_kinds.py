@@ -282,7 +282,7 @@ def test_an_apiv3_event_that_is_authentic_and_refused_is_named_with_its_serial()
         ({**PAYMENT, "appid": "wx9"}, "merchant_mismatch"),
         ({"mchid": MCH_ID}, "missing_field"),
     ):
-        reply, (event,) = shop.tell(posted("TRANSACTION.SUCCESS", content))
+        _, (event,) = shop.tell(posted("TRANSACTION.SUCCESS", content))
         assert (event.code, event.mch_id, event.serial, event.key_index) == (code, MCH_ID, "F0", 0)
         assert (event.event_type, event.notification_id) == ("TRANSACTION.SUCCESS", "EV-1")
         assert event.out_trade_no == content.get("out_trade_no", "")
