@@ -142,7 +142,7 @@ def test_a_name_that_comes_twice_in_an_order_is_refused():
     assert code_of(orders, combined(sub_order_list=f'{{"order_list":[{order}]}}')) == "bad_json"
 
 
-@pytest.mark.parametrize("order_num", [0, 1, 3, -1, "2", "x", None, [2], 2.5])
+@pytest.mark.parametrize("order_num", [0, 1, 3, -1, "2", "x", None, [2], 2.5, 2.0, True])
 def test_the_number_of_orders_is_what_it_says(order_num):
     two = [{"out_trade_no": "A-1"}, {"out_trade_no": "A-2"}]
     assert code_of(orders, listed(two, order_num=order_num)) == "bad_field"

@@ -14,6 +14,7 @@ import pytest
 
 import wxnotify
 from wxnotify import Outcome, errors
+from wxnotify._events_v3 import Event
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -97,6 +98,23 @@ def test_every_outcome_is_in_the_table_and_no_other() -> None:
         (outcome.value, outcome.status, "SUCCESS" if outcome.success else "FAIL") for outcome in Outcome
     }
     assert documented == existing
+
+
+CLASSES = {
+    kind.__name__: kind
+    for kind in (
+        wxnotify.Payment, wxnotify.Refund, wxnotify.Contract, wxnotify.PlateState, wxnotify.Scan,
+        wxnotify.PayAfter, wxnotify.ProfitSharing, wxnotify.Transfer, wxnotify.PayScore, Event,
+    )
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_what_a_handler_gets_is_in_the_table(name: str) -> None:
+    text = (ROOT / "docs" / "notifications.md").read_text(encoding="utf-8")
+    (row,) = re.findall(rf"^\| `{name}` \| (.*) \|$", text, re.MULTILINE)
+    listed = set(re.findall("`([^`]+)`", row)) - {"fields"}
+    assert listed == set(CLASSES[name].__slots__) - {"kind"}
 
 
 def test_the_changelog_names_the_version() -> None:

@@ -303,12 +303,13 @@ def test_any_other_event_is_read_with_all_it_says():
     assert one.out_trade_no == "A-1001"
 
 
-def test_the_key_of_an_event_holds_a_digest_of_all_it_says():
+def test_the_key_of_an_event_holds_a_digest_of_all_it_says_and_of_when():
     # Stored in databases: another release must find the same, whatever the order of the names.
     content = {"b": "学", "a": [1, {"d": None, "c": True}]}
     said = '{"a":[1,{"c":true,"d":null}],"b":"学"}'
-    digest = hashlib.sha256(f"{len(said)}:{said}".encode()).hexdigest()
-    (one,) = read_resource(resource("A.NEW_ONE", content))
+    time = "2026-11-23T12:00:00+08:00"
+    digest = hashlib.sha256(f"{len(said)}:{said}{len(time)}:{time}".encode()).hexdigest()
+    (one,) = read_resource(resource("A.NEW_ONE", content, create_time=time))
     assert one.key == f"A.NEW_ONE/{MCH_ID}/{digest}"
     assert one.fingerprint == hashlib.sha256(f"64:{digest}".encode()).digest()
 
@@ -323,6 +324,18 @@ def test_a_resend_of_another_id_and_order_of_names_is_the_same_event():
     reordered = dict(reversed(COMPLAINT.items()))
     (resent,) = read_resource(resource("COMPLAINT.CREATE", reordered, notification_id="EV-2", serial="F1"))
     assert resent == event("COMPLAINT.CREATE")
+
+
+def test_what_is_told_in_the_same_words_at_another_time_is_another_event():
+    first, again, later = (
+        read_resource(resource("COMPLAINT.CREATE", COMPLAINT, notification_id=id_, create_time=time))[0].key
+        for id_, time in (
+            ("EV-1", "2026-11-23T12:00:00+08:00"),
+            ("EV-2", "2026-11-23T12:00:00+08:00"),
+            ("EV-3", "2026-11-28T12:00:00+08:00"),
+        )
+    )
+    assert first == again != later
 
 
 @pytest.mark.parametrize("changes", [{"complaint_id": "7"}, {"a": None, "action_type": None}, {"new": 1}])

@@ -10,6 +10,7 @@ from wxnotify.errors import ConfigurationError, MerchantMismatch, NotifyError, U
 from wxnotify.testing import APPID, KEY, MCH_ID, payment
 
 from .support import code_of, signed
+from .test_no_secrets import leaked, words_of_refusal
 
 OTHER = "1900000110"
 
@@ -94,6 +95,14 @@ def test_the_traceback_of_a_merchant_that_could_not_be_made_can_be_shown_with_it
         shop(**settings)
     shown = "".join(traceback.TracebackException.from_exception(refusal.value, capture_locals=True).format())
     assert "<Merchant" in shown
+
+
+def test_the_text_of_a_key_in_the_place_of_apiv3_is_refused_and_shown_to_nobody():
+    with pytest.raises(ConfigurationError, match=r"apiv3 is wxnotify.apiv3.APIv3\(...\), not str") as refusal:
+        Merchant(MCH_ID, APPID, KEY, apiv3=KEY[::-1])
+    words = "\n".join(words_of_refusal(refusal.value))
+    assert not leaked(KEY, words)
+    assert not leaked(KEY[::-1], words)
 
 
 # --- whose payment it is -------------------------------------------------------

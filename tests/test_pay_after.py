@@ -77,9 +77,15 @@ def test_what_is_absent_is_empty_or_none():
 
 
 @pytest.mark.parametrize("name", ["deposit_amount", "total_amount"])
-@pytest.mark.parametrize("odd", [*NOT_DIGITS, "0", "9" * 17])
+@pytest.mark.parametrize("odd", [*NOT_DIGITS, "00", "-0", "9" * 17])
 def test_an_amount_is_plain_digits(name, odd):
     assert code_of(pay_after, **{name: odd}) == "bad_field"
+
+
+def test_no_deposit_and_nothing_to_pay_are_said_with_a_nought():
+    free = pay_after(deposit_amount="0", total_amount="0")
+    assert (free.deposit_amount, free.total_amount) == (None, None)
+    assert free.content["total_amount"] == "0"
 
 
 @pytest.mark.parametrize("name", ["out_order_no", "order_id"])

@@ -46,6 +46,7 @@ from .receiving_kinds import EveryKind, Told, both, posted
 from .support import signed
 from .test_crypto_extra import without_cryptography as without_cryptography  # a fixture
 from .test_kinds import OTHER_MESSAGES
+from .test_no_secrets import leaked, words_of_refusal
 
 OTHER_KEY = "another-test-key-0123456789abcde"
 SANDBOX_KEY = "sandbox-key-of-this-merchant-012"
@@ -344,6 +345,24 @@ def test_a_combined_order_on_an_event_loop_is_settled_one_by_one():
 
 async def received_async(shop: EveryKind, *bodies: bytes) -> list[Reply]:
     return [await shop.receiver.receive_async(body) for body in bodies]
+
+
+# --- refunds --------------------------------------------------------------------------
+
+
+def test_merchants_whose_refunds_nothing_tells_apart_are_refused_a_handler_for_refunds():
+    one, other = Merchant(MCH_ID, APPID, [OTHER_KEY, KEY]), Merchant(SUB_MCH_ID, "wx9", [KEY[::-1], KEY])
+    shop = EveryKind("payment", merchants=[one, other])
+    same = f"{MCH_ID} and {SUB_MCH_ID} have the same APIv2 key"
+    with pytest.raises(ConfigurationError, match=same) as refusal:
+        shop.receiver.on("refund")
+    assert not leaked(KEY, "\n".join(words_of_refusal(refusal.value)))
+
+
+def test_a_merchant_may_have_a_key_twice_and_another_merchant_none():
+    without = Merchant(SUB_MCH_ID, "wx9", apiv3=Told())
+    shop = EveryKind("refund", merchants=[Merchant(MCH_ID, APPID, [KEY, KEY]), without])
+    assert shop.codes(notification()) == ["no_handler"]
 
 
 # --- scans ----------------------------------------------------------------------------

@@ -262,4 +262,4 @@ def _sm4_key(key: Key) -> bytes:
 
 def _refused() -> BadCiphertext:
     # One message for every fault: what differs would tell a forger something.
-    return BadCiphertext("it does not decrypt under this key, or was changed on its way")
+    return BadCiphertext("it does not decrypt, or was changed on its way")

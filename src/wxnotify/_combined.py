@@ -48,7 +48,8 @@ def combined_from_verified(verified: Verified) -> tuple[Payment, ...]:
     require(verified, _ALWAYS, _WHAT)
     listed = read_json(verified["sub_order_list"].encode())
     orders = _orders(listed.get("order_list"), "order_list")
-    if listed.get("order_num", len(orders)) != len(orders):
+    said = listed.get("order_num", len(orders))
+    if type(said) is not int or said != len(orders):
         raise BadField(f"order_num does not say {len(orders)}, which is how many orders there are")
     return _distinct([_order_of_verified(verified, order) for order in orders])
 

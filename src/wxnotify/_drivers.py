@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ._checks import Expected
 from ._flow import Complete, DoClaim, Expect, Find, Flow, Handle, Handled, HandOver, Release, Settled, Sleep
-from ._kinds import is_event_type
+from ._kinds import KINDS
 from ._notifications import Notification
 from ._payments import Payment
 from .idempotency import Claim
@@ -62,7 +62,7 @@ class Setup(NamedTuple):
     def handler(self, kind: str) -> Handler | None:
         """Give the handler of a kind; an APIv3 event that has none of its own falls to that of ``event``."""
         found = self.handlers.get(kind)
-        return self.handlers.get("event") if found is None and is_event_type(kind) else found
+        return self.handlers.get("event") if found is None and kind not in KINDS else found
 
 
 def is_async(function: object) -> bool:

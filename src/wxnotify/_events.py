@@ -128,6 +128,8 @@ class Event(NamedTuple):
     serial: str = ""
     #: True if the key that matched is the sandbox's.
     sandbox: bool = False
+    #: Position of the APIv3 key that decrypted a rent or hotel event, which two keys are needed for.
+    apiv3_key_index: int | None = None
 
 
 def log(logger: Logger, event: Event, error: BaseException | None) -> None:

@@ -229,7 +229,7 @@ class PayScore(Notification):
         told = resource.get("total_amount")
         # What has cost nothing yet says 0.
         total = None if type(told) is int and told == 0 else amount("total_amount", told)
-        what = out_order_no or _told_once(resource)
+        what = out_order_no or digest([_said(resource)]).hex()
         return cls._make(
             resource,
             {
@@ -254,8 +254,9 @@ class Event(Notification):
 
     Register a handler for its type, such as ``"COMPLAINT.CREATE"``, or for
     ``"event"``, which takes every event that has no handler of its own. What is
-    told is one event if the type and the content are the same. Which app or
-    sub-merchant it concerns is in ``fields``, and not compared with the configuration.
+    told is one event if type, content and ``create_time`` are the same. Which
+    merchant, app or sub-merchant it concerns is in ``fields``, and not compared with
+    the configuration: all that is known is whose key opened it.
 
     Source: WeChat Pay APIv3, the page of each event.
     """
@@ -286,7 +287,9 @@ class Event(Notification):
         check_source(resource, VerifiedResource, "Event.from_resource()")
         if not resource.event_type:
             raise BadField("event_type is empty: this is the answer to a query, not an event")
-        content = _told_once(resource)
+        # Of some events all that is told is that it happened, as it may again: of a complaint that its state
+        # changed. When it did sets them apart. The envelope's id does not: see notification_id.
+        content = digest([_said(resource), resource.create_time]).hex()
         return cls._make(
             resource,
             {
@@ -310,10 +313,9 @@ def _order_no(resource: Mapping[str, Any]) -> str:
     return next((value for name in names if isinstance(value := resource.get(name), str)), "")[:64]
 
 
-def _told_once(resource: VerifiedResource) -> str:
+def _said(resource: VerifiedResource) -> str:
     # What was said, and not the envelope: a resend may be one of another id, and
     # its fields may come in another order.
     import json
 
-    said = json.dumps(dict(resource), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return digest([said]).hex()
+    return json.dumps(dict(resource), sort_keys=True, ensure_ascii=False, separators=(",", ":"))

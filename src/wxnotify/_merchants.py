@@ -93,7 +93,9 @@ class Merchant:
         sign_types: Collection[SignType] = SIGN_TYPES,
     ) -> None:
         if apiv3 is not None and not callable(getattr(apiv3, "open", None)):
-            raise ConfigurationError(f"apiv3 is wxnotify.apiv3.APIv3(...), not {type(apiv3).__name__}")
+            problem = f"apiv3 is wxnotify.apiv3.APIv3(...), not {type(apiv3).__name__}"
+            del keys, apiv3  # it may be a key's text
+            raise ConfigurationError(problem)
         try:
             self.keys = () if keys == () and apiv3 is not None else as_keys(keys)
         finally:
@@ -211,6 +213,27 @@ class Ring:
     def with_apiv3(self) -> tuple[Merchant, ...]:
         """Those who have APIv3."""
         return tuple([merchant for merchant in self._by_mch_id.values() if merchant.apiv3 is not None])
+
+    def check_refunds(self) -> None:
+        """
+        Check that each merchant's refunds can be told from another's.
+
+        Nothing but the APIv2 key tells them apart: which merchant a refund is for stands
+        outside of what is encrypted, and anybody can write it.
+
+        Raises:
+            ConfigurationError: If two merchants have one APIv2 key.
+        """
+        owners: dict[bytes, str] = {}
+        for merchant in self._by_mch_id.values():
+            for key in merchant.keys:
+                owner = owners.setdefault(key._ecb_key(), merchant.mch_id)
+                if owner != merchant.mch_id:
+                    del key, owners
+                    raise ConfigurationError(
+                        f"merchants {owner} and {merchant.mch_id} have the same APIv2 key, and nothing else "
+                        "tells their refunds apart: give each merchant a key of its own"
+                    )
 
     def find(self, mch_id: str) -> Merchant:
         """

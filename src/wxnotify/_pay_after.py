@@ -45,6 +45,7 @@ class PayAfter(Notification):
     """
 
     __slots__ = (
+        "apiv3_key_index",
         "content",
         "deposit_amount",
         "event_create_time",
@@ -71,10 +72,12 @@ class PayAfter(Notification):
     #: WeChat Pay's.
     order_id: str
     state: str
-    #: In fen; None where absent.
+    #: In fen; None where it is absent or nothing.
     deposit_amount: int | None
-    #: In fen; None where absent.
+    #: In fen; None where it is absent or nothing.
     total_amount: int | None
+    #: Position, from 0, of the APIv3 key that decrypted it among those that were given.
+    apiv3_key_index: int
 
     @classmethod
     def from_verified(cls, verified: Verified, apiv3_keys: Iterable[Key]) -> PayAfter:
@@ -110,23 +113,29 @@ class PayAfter(Notification):
             raise BadField(
                 f"event_algorithm is {shown(verified['event_algorithm'])}, expected AEAD_AES_256_GCM"
             )
-        return cls._of(verified, _opened(verified, tuple(apiv3_keys)))
+        apiv3_key_index, content = _opened(verified, tuple(apiv3_keys))
+        return cls._of(verified, content, apiv3_key_index)
 
     @classmethod
-    def _of(cls, verified: Verified, content: Mapping[str, str]) -> PayAfter:
+    def _of(cls, verified: Verified, content: Mapping[str, str], apiv3_key_index: int = 0) -> PayAfter:
         event_type = verified["event_type"]
         if event_type not in _EVENT_TYPES:
             raise BadField(f"event_type is {shown(event_type)}, expected one of {', '.join(_EVENT_TYPES)}")
         require(content, _INNER, _WHAT)
         mch_id, event_id = shaped("mch_id", verified["mch_id"]), shaped("event_id", verified["event_id"])
         ids = {name: shaped(name, content[name]) for name in ("out_order_no", "order_id")}
-        amounts = {name: amount_text(name, content.get(name)) for name in ("deposit_amount", "total_amount")}
+        # What has cost nothing, or took no deposit, says 0.
+        amounts = {
+            name: None if content.get(name) == "0" else amount_text(name, content.get(name))
+            for name in ("deposit_amount", "total_amount")
+        }
         told = [ids["out_order_no"], ids["order_id"], content["state"], *map(str, amounts.values())]
         return cls._make(
             verified,
             {
                 **ids,
                 **amounts,
+                "apiv3_key_index": apiv3_key_index,
                 "appid": verified["app_id"],
                 "mch_id": mch_id,
                 "out_trade_no": ids["out_order_no"],
@@ -143,10 +152,10 @@ class PayAfter(Notification):
         )
 
     def __reduce__(self) -> tuple[object, ...]:
-        return PayAfter._of, (self.fields, dict(self.content))
+        return PayAfter._of, (self.fields, dict(self.content), self.apiv3_key_index)
 
 
-def _opened(verified: Verified, keys: tuple[Key, ...]) -> dict[str, str]:
+def _opened(verified: Verified, keys: tuple[Key, ...]) -> tuple[int, dict[str, str]]:
     nonce = verified["event_nonce"].encode()
     associated_data = verified.get("event_associated_data", "").encode()
     ciphertext = decoded(verified["event_ciphertext"]) or b""
@@ -162,4 +171,4 @@ def _opened(verified: Verified, keys: tuple[Key, ...]) -> dict[str, str]:
             "event_ciphertext does not decrypt to a document "
             f"({len(keys)} APIv3 key{'s' * (len(keys) > 1)} tried)"
         )
-    return opened[1]
+    return opened

@@ -245,7 +245,8 @@ class Payment(Notification):
         if paid:
             require({**content, "amount": values["total_fee"]}, ("transaction_id", "amount"), _WHAT)
         elif trade_state == "SUCCESS":
-            result = "FAIL"  # the event says so
+            # The event says so: it failed; or it was paid before, and the payer gave back what was advanced.
+            result = "PAY_BACK" if resource.event_type == "TRANSACTION.PAY_BACK" else "FAIL"
         return cls._paid(
             resource,
             {

@@ -208,11 +208,13 @@ class Receiver:
             A decorator that gives the handler back.
 
         Raises:
-            ConfigurationError: If the kind is unknown or has a handler already,
-                or the store or the handler cannot work in a transaction or with
-                an inbox.
+            ConfigurationError: If the kind is unknown or has a handler already, the
+                store or the handler cannot work in a transaction or with an inbox,
+                or two merchants whose refunds are told have one APIv2 key.
         """
         _check_kind(kind, inbox)
+        if kind == "refund":
+            self._ring.check_refunds()
         store = self._setup.store
         if transaction is not None:
             if not callable(transaction) or _is_open(transaction):

@@ -81,7 +81,8 @@ class Refund(Notification):
         Read an APIv2 refund result.
 
         Args:
-            decrypted: What :func:`decrypt` returned.
+            decrypted: What :func:`decrypt` returned. Its ``mch_id`` is part of the
+                natural key, so tell :func:`decrypt` whose key it is.
 
         Returns:
             The refund.
@@ -180,8 +181,9 @@ class Refund(Notification):
         refunded, total = values["refund_fee"], values["total_fee"]
         if refunded > total:
             raise BadField(f"refund_fee is {refunded} fen, more than the order's total_fee of {total} fen")
-        # Not the merchant: APIv2's is not authenticated, and a refund_id is WeChat Pay's own, unique.
-        key = f"{cls.kind}/{values['refund_id']}/{result}"
+        # The merchant is the one whose key opened it. Without it, whoever has one merchant's APIv2 key, which
+        # is all that a refund takes, could use up the key of another merchant's refund.
+        key = f"{cls.kind}/{source.mch_id}/{values['refund_id']}/{result}"
         ids = [values[name] for name in ("transaction_id", "out_trade_no", "out_refund_no")]
         told = {"result": result, "key": key, "fingerprint": digest([*ids, str(total), str(refunded)])}
         return cls._make(source, {**values, **told})

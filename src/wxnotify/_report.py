@@ -136,6 +136,7 @@ def _told(notification: Notification) -> dict[str, Any]:
         "out_trade_no": notification.out_trade_no,
         "transaction_id": notification.transaction_id,
         "paid": getattr(notification, "paid", None),
+        "apiv3_key_index": getattr(notification, "apiv3_key_index", None),
         "key": notification.key,
         "dialect": notification.dialect,
         "event_type": notification.event_type,

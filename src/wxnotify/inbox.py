@@ -190,7 +190,7 @@ def pack(notification: Notification) -> bytes:
     else:
         stored |= {"fields": dict(source), "sign_type": source.sign_type, "sandbox": source.sandbox}
         if isinstance(notification, PayAfter):
-            stored["content"] = dict(notification.content)
+            stored |= {"content": dict(notification.content), "apiv3_key_index": notification.apiv3_key_index}
     return json.dumps(stored, ensure_ascii=False, separators=(",", ":")).encode()
 
 
@@ -238,5 +238,5 @@ def _read(stored: dict[str, Any]) -> tuple[Notification, ...]:
         return (Refund.from_decrypted(decrypted),)
     verified = Verified._make(stored["fields"], key_index, stored["sign_type"], stored["sandbox"])
     if "content" in stored:
-        return (PayAfter._of(verified, stored["content"]),)
+        return (PayAfter._of(verified, stored["content"], stored["apiv3_key_index"]),)
     return read_verified(verified)

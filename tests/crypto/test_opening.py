@@ -247,7 +247,7 @@ def test_a_ciphertext_that_is_no_base64_is_refused(ciphertext):
 
 def test_under_none_of_the_keys_it_says_how_many_were_tried():
     shops = [merchant(apiv3([KEY, SECOND_KEY]), "1"), merchant(apiv3(SECOND_KEY), "2")]
-    with pytest.raises(Exception, match=r"\(3 tried\); make sure that it is the APIv3 key") as refusal:
+    with pytest.raises(Exception, match=r"\(3 keys tried\); make sure that it is the APIv3 key") as refusal:
         opened(PAID, *shops)
     assert refusal.value.code == "bad_ciphertext"
 

@@ -9,15 +9,17 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from wxnotify import Merchant, Payment
+from wxnotify import Expected, Merchant, Payment, Receiver
 from wxnotify.apiv3 import (
     MerchantPrivateKey,
     Request,
     build_order_query,
+    parse_combined_query,
     parse_order_query,
     read_order_answer,
 )
 from wxnotify.errors import QueryFailed
+from wxnotify.stores.memory import MemoryStore
 from wxnotify.testing import APPID, KEY, MCH_ID
 from wxnotify.testing.apiv3 import (
     MERCHANT_PRIVATE_KEY,
@@ -26,6 +28,7 @@ from wxnotify.testing.apiv3 import (
     SERIAL,
     Posted,
     combined_event,
+    combined_query_answer,
     payment_event,
     query_answer,
     signed,
@@ -264,6 +267,40 @@ def test_what_nobody_signed_is_not_read_where_it_claims_success():
 @pytest.mark.parametrize("name", ["mchid", "sp_mchid", "combine_mchid"])
 def test_an_answer_about_another_merchant_s_order_is_refused(name):
     assert code_of(answered, query_answer(now=NOW, **{name: "1900000110"})) == "merchant_mismatch"
+
+
+def test_the_answer_about_a_combined_order_is_the_payment_of_each_and_settles_each_once():
+    answer = combined_query_answer(now=NOW)
+    shop = merchant()
+    payments = parse_combined_query(shop, 200, answer.headers, answer.body, NOW)
+    assert [(one.out_trade_no, one.total_fee, one.paid) for one in payments] == [
+        ("A-1001", 100, True),
+        ("A-1002", 200, True),
+    ]
+    prices = {"A-1001": Expected(100), "A-1002": Expected(200)}
+    receiver = Receiver(
+        shop, MemoryStore(), expect=lambda one: prices[one.out_trade_no], wall_clock=lambda: NOW
+    )
+    settled = []
+    receiver.on("payment")(lambda one: settled.append(one.out_trade_no))
+    assert [receiver.settle(one).code for one in payments] == ["handled", "handled"]
+    told = combined_event(now=NOW)
+    assert receiver.receive(told.body, told.headers).status == 200
+    assert settled == ["A-1001", "A-1002"]
+
+
+def test_an_answer_about_one_order_is_no_combined_one_and_the_other_way_round():
+    one, several = query_answer(now=NOW), combined_query_answer(now=NOW)
+    shop = merchant()
+    assert code_of(parse_combined_query, shop, 200, one.headers, one.body, NOW) == "missing_field"
+    assert code_of(parse_order_query, shop, 200, several.headers, several.body, NOW) == "missing_field"
+
+
+@pytest.mark.parametrize("body", ["{}", None, bytearray(b"{}")])
+def test_an_answer_that_is_no_bytes_is_a_mistake_in_the_callers_code(body):
+    answer = query_answer(now=NOW)
+    with pytest.raises(TypeError, match=f"is bytes, as it came, not {type(body).__name__}"):
+        read_order_answer(merchant(), 200, answer.headers, body, NOW)
 
 
 def test_a_combined_order_is_read_by_its_own_fields():

@@ -100,6 +100,17 @@ def test_outer_fields_of_a_refund_are_never_believed(shop):
     assert shop.told[0].refund_fee == 100
 
 
+def test_whoever_has_one_merchants_key_cannot_use_up_another_merchants_refund():
+    mine = Merchant(MCH_ID, APPID, KEY, apiv3=apiv3())
+    theirs = Merchant("1900000110", "wx2", OTHER_KEY)
+    shop = OneAddress(merchants=[mine, theirs])
+    lie = refund_notification(key=OTHER_KEY, outside={"mch_id": "1900000110"}, refund_fee="1")
+    assert shop.codes(lie) == ["handled"]
+    assert shop.codes(refund_notification()) == ["handled"]
+    assert shop.post(refund_event(now=NOW))[1][0].code == "duplicate"
+    assert [(one.mch_id, one.refund_fee) for one in shop.told] == [("1900000110", 1), (MCH_ID, 100)]
+
+
 def test_payment_fields_beside_a_req_info_pay_nothing(shop):
     paid = {name: value for name, value in parse(notification()).items() if name != "sign"}
     assert shop.codes(refund_notification(outside={**paid, "out_trade_no": "A-1002"})) == ["handled"]
@@ -232,13 +243,21 @@ def test_a_merchant_without_apiv3_cannot_open_a_rent_or_hotel_event():
     assert reply.body.startswith(b"<xml><code>")
 
 
+def test_its_event_says_which_key_of_either_kind_it_was():
+    shop = OneAddress(keys=[OTHER_KEY, KEY], dialect=apiv3([OTHER_V3_KEY, API_V3_KEY]))
+    _, (told,) = shop.tell(pay_after_notification())
+    assert (told.code, told.key_index, told.apiv3_key_index) == ("handled", 1, 1)
+    assert shop.post(payment_event(now=NOW))[1][0].apiv3_key_index is None
+
+
 # --- APIv3 ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("event_type", EVENTS)
 def test_each_event_reaches_its_handler_once_and_a_resend_with_another_id_is_told_success(shop, event_type):
     for now, outcome in ((NOW, Outcome.HANDLED), (NOW + 15, Outcome.DUPLICATE)):
-        reply, (told,) = shop.post(event(event_type, EVENTS[event_type], now=now, id=f"EV-{now}"))
+        made = {"id": f"EV-{now}", "create_time": "2026-11-23T12:00:00+08:00"}
+        reply, (told,) = shop.post(event(event_type, EVENTS[event_type], now=now, **made))
         assert (reply, told.outcome) == (OK_JSON, outcome)
         assert (told.dialect, told.event_type, told.notification_id) == ("APIv3", event_type, f"EV-{now}")
         assert (told.serial, told.key_index, told.sandbox) == (SERIAL, 0, False)

@@ -165,7 +165,7 @@ def test_d42_blocks_of_two_refunds_put_together_are_decrypted_and_never_verified
     assert len(differing) >= 2, "order number and amount stand in blocks of their own"
     forged = [*small]
     forged[differing[-1]] = large[differing[-1]]
-    opened = decrypt(around(base64.b64encode(b"".join(forged)).decode()), KEY)
+    opened = decrypt(around(base64.b64encode(b"".join(forged)).decode()), KEY, mch_id=MCH_ID)
     refund = Refund.from_decrypted(opened)
     assert (refund.out_refund_no, refund.refund_fee) == ("R-1001", 999)
     # So it is never called verified, and is no payment; what it says is for the handler to compare.

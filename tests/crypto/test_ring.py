@@ -8,9 +8,9 @@ import threading
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from wxnotify import Key
+from wxnotify import Key, Merchant
 from wxnotify.apiv3 import APIv3, PlatformKey, _ring
-from wxnotify.errors import ConfigurationError, NotifyError
+from wxnotify.errors import BadCiphertext, ConfigurationError, NotifyError
 from wxnotify.testing import KEY, apiv3_keys
 from wxnotify.testing.apiv3 import API_V3_KEY, PUBLIC_KEY_ID, SERIAL, apiv3, payment_event, platform_keys
 
@@ -19,6 +19,7 @@ from .posting import NOW, merchant, opened, with_headers
 from .test_platform_keys import certificate_pem_of, public_pem_of
 
 CERTIFICATE, PUBLIC_KEY = platform_keys()
+OTHER_V3_KEY = "another-key-of-our-own-making-02"
 OTHER = PlatformKey.from_public_key("PUB_KEY_ID_2", apiv3_keys.PUBLIC_KEY)
 UNKNOWN = with_headers(payment_event(now=NOW), Serial="5157F09EFDC096DE15EBE81A47057A7232F1B8E1")
 
@@ -153,6 +154,25 @@ def test_the_function_is_told_an_unknown_serial_after_it_was_refused():
     shop = merchant(apiv3(on_unknown_serial=told.append))
     assert code_of(opened, UNKNOWN, shop) == "unknown_serial"
     assert told == ["5157F09EFDC096DE15EBE81A47057A7232F1B8E1"]
+
+
+def test_it_is_told_too_where_another_merchants_ring_knows_the_serial_and_no_key_decrypts():
+    told = {"1900000110": [], "1900000111": []}
+    knows = Merchant(
+        "1900000110", "wx1", apiv3=apiv3(OTHER_V3_KEY, on_unknown_serial=told["1900000110"].append)
+    )
+    lacks = APIv3(API_V3_KEY, CERTIFICATE, on_unknown_serial=told["1900000111"].append)
+    moved = payment_event(now=NOW, options={"serial": PUBLIC_KEY_ID})
+    with pytest.raises(BadCiphertext, match=f"1900000111, whose ring lacks platform key {PUBLIC_KEY_ID}"):
+        APIv3.open([knows, Merchant("1900000111", "wx1", apiv3=lacks)], moved.body, moved.headers, NOW)
+    assert told == {"1900000110": [], "1900000111": [PUBLIC_KEY_ID]}
+
+
+def test_it_is_not_told_of_what_no_key_decrypts_where_every_ring_knows_the_serial():
+    told = []
+    shop = merchant(apiv3(OTHER_V3_KEY, on_unknown_serial=told.append))
+    refusal = either(opened, payment_event(now=NOW), shop)
+    assert (refusal.code, "lacks" in str(refusal), told) == ("bad_ciphertext", False, [])
 
 
 def test_whatever_serials_are_invented_it_is_told_once_a_minute():

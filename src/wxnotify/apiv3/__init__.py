@@ -19,7 +19,13 @@ except ImportError:
 
 from .._events_v3 import Event
 from ._platform import PlatformKey
-from ._query import Request, build_order_query, parse_order_query, read_order_answer
+from ._query import (
+    Request,
+    build_order_query,
+    parse_combined_query,
+    parse_order_query,
+    read_order_answer,
+)
 from ._ring import APIv3
 from ._signing import MerchantPrivateKey
 
@@ -32,6 +38,7 @@ __all__ = [
     "PlatformKey",
     "Request",
     "build_order_query",
+    "parse_combined_query",
     "parse_order_query",
     "read_order_answer",
 ]

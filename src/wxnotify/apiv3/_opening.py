@@ -54,10 +54,12 @@ def open_notification(
     holders: Sequence[Holder], body: bytes, headers: Headers, now: float
 ) -> VerifiedResource:
     """Verify and decrypt a notification; see :meth:`APIv3.open`."""
-    serial, holders = check_signature(holders, body, headers, now)
+    serial, able = check_signature(holders, body, headers, now)
     envelope = read_json(body)
     require(envelope, ("id", "event_type", "resource"), _WHAT)
-    content, mch_id, key_index = _opened(holders, envelope)
+    lacking = [holder.mch_id for holder in holders if holder.apiv3._find(serial) is None]
+    hint = f"; or it is for {' or '.join(lacking)}, whose ring lacks platform key {serial}" * bool(lacking)
+    content, mch_id, key_index = _opened(able, envelope, hint)
     return VerifiedResource._make(
         content,
         mch_id=mch_id,
@@ -117,7 +119,9 @@ def _matching(keys: set[PlatformKey], signed: SignatureHeaders, body: bytes) -> 
     return next((key for key in keys if key._signed(message, signature)), None)
 
 
-def _opened(holders: Sequence[Holder], envelope: Mapping[str, Any]) -> tuple[dict[str, Any], str, int]:
+def _opened(
+    holders: Sequence[Holder], envelope: Mapping[str, Any], hint: str
+) -> tuple[dict[str, Any], str, int]:
     algorithm = text(envelope, "resource", "algorithm")
     decrypt = _CIPHERS.get(algorithm)
     if decrypt is None:
@@ -145,7 +149,8 @@ def _opened(holders: Sequence[Holder], envelope: Mapping[str, Any]) -> tuple[dic
                 return content, holder.mch_id, key_index
     if opened is None:
         raise BadCiphertext(
-            f"resource: {problem} ({tried} tried); make sure that it is the APIv3 key and not the APIv2 key"
+            f"resource: {problem} ({tried} key{'s' * (tried > 1)} tried); make sure that it is the APIv3 key "
+            f"and not the APIv2 key{hint}"
         )
     return opened
 

@@ -17,6 +17,7 @@ import os
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote, urlencode
 
+from .._combined import combined_from_resource
 from .._fields import shaped, text
 from .._headers import RSA, WORD, Headers
 from .._payments import Payment
@@ -173,6 +174,10 @@ def read_order_answer(
         BadJSON: If the answer is signed and no JSON object.
 
         MerchantMismatch: If it is about another merchant's order.
+
+        ConfigurationError: If the merchant has no APIv3 keys.
+
+        TypeError: If *body* is not ``bytes``.
     """
     try:
         return _read(merchant, status, headers, body, now)
@@ -215,9 +220,46 @@ def parse_order_query(merchant: Account, status: int, headers: Headers, body: by
     return Payment.from_resource(resource)
 
 
+def parse_combined_query(
+    merchant: Account, status: int, headers: Headers, body: bytes, now: float
+) -> tuple[Payment, ...]:
+    """
+    Read and verify the answer to the query of a combined order.
+
+    Args:
+        merchant: Who combined it; the others are as for :func:`read_order_answer`.
+
+        status: The answer's HTTP status.
+
+        headers: All of its headers.
+
+        body: As it came.
+
+        now: Seconds since 1970.
+
+    Returns:
+        The payment of each order in it. Give them to :meth:`Receiver.settle`, one
+        after the other.
+
+    Raises:
+        NotifyError: Whatever :func:`read_order_answer` raises; and ``MissingField``
+            or ``BadField`` if this is no combined order, or one of its orders is odd.
+
+    Source:
+        WeChat Pay APIv3, "query a combined order" (chapter 3_7_11).
+    """
+    try:
+        resource = read_order_answer(merchant, status, headers, body, now)
+    finally:
+        del headers, body
+    return combined_from_resource(resource)
+
+
 def _read(merchant: Account, status: int, headers: Headers, body: bytes, now: float) -> VerifiedResource:
     if not isinstance(merchant.apiv3, APIv3):
         raise ConfigurationError(f"merchant {merchant.mch_id} has no APIv3 keys: Merchant(..., apiv3=...)")
+    if not isinstance(body, bytes):
+        raise TypeError(f"the answer's body is bytes, as it came, not {type(body).__name__}")
     serial, _ = check_signature([Holder(merchant.mch_id, merchant.apiv3)], body, headers, now)
     content = read_json(body, "the answer")
     if status not in _OK:

@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Final, NoReturn, Protocol
 
-from .._headers import Headers
+from .._headers import Headers, read_signature_headers
 from .._keys import AnyKey, Key, as_keys
 from .._resources import VerifiedResource
-from ..errors import ConfigurationError, NotifyError, UnknownSerial
+from ..errors import BadCiphertext, ConfigurationError, NotifyError, UnknownSerial
 from ._opening import Holder, open_notification, without_frames
 from ._platform import PlatformKey
 
@@ -54,8 +54,8 @@ class APIv3:
         platform: WeChat Pay's platform certificates and public key, or all of
             them, each a :class:`PlatformKey`.
 
-        on_unknown_serial: Called with a serial that no merchant's ring knows, after
-            the notification was refused, and at most once a minute: fetch the
+        on_unknown_serial: Called with a serial that this ring does not know, after a
+            notification under it was refused, and at most once a minute: fetch the
             platform certificates then, elsewhere, and :meth:`add` what is new.
             Anybody can send a serial, so it is no more than a hint. It runs before
             the reply goes out: do not wait in it. What it raises is logged.
@@ -168,10 +168,13 @@ class APIv3:
             return open_notification(holders, body, headers, now)
         except NotifyError as refused:
             refusal = refused
-        del body, headers
-        if isinstance(refusal, UnknownSerial):
+        if isinstance(refusal, (UnknownSerial, BadCiphertext)):
+            # Of what no key decrypts, too: it may be for a merchant whose ring lacks the key that signed it.
+            serial = read_signature_headers(headers).serial
             for holder in holders:
-                holder.apiv3._tell(refusal.serial, now)
+                if holder.apiv3._find(serial) is None:
+                    holder.apiv3._tell(serial, now)
+        del body, headers
         raise without_frames(refusal)
 
     def _find(self, serial: str) -> PlatformKey | None:

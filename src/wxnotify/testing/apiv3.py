@@ -284,6 +284,20 @@ def query_answer(*, now: float, serial: str = SERIAL, **changes: Any) -> Posted:
     return signed(_json(changed(PAYMENT, changes)), now=now, serial=serial)
 
 
+def combined_query_answer(*, now: float, serial: str = SERIAL, **changes: Any) -> Posted:
+    """
+    Build the signed answer to the query of a combined order, the one :func:`combined_event` tells about.
+
+    Args:
+        now: As for :func:`query_answer`, and so are the others.
+
+        serial: :data:`SERIAL` or :data:`PUBLIC_KEY_ID`.
+
+        **changes: Names to other values, or to None to leave one out.
+    """
+    return signed(_json(changed(COMBINED, changes)), now=now, serial=serial)
+
+
 def _json(content: Mapping[str, Any]) -> bytes:
     return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
 
