@@ -51,7 +51,7 @@ def flask_view(shop: Shop) -> Send:
 
     @app.post("/notify")
     def notify() -> FlaskResponse:
-        reply = shop.receiver.receive(flask_request.get_data())
+        reply = shop.receiver.receive(flask_request.get_data(), flask_request.headers)
         return FlaskResponse(reply.body, reply.status, reply.headers)
 
     return over_flask(app)
@@ -70,7 +70,7 @@ def fastapi_route(shop: Shop) -> Send:
 
     @app.post("/notify")
     async def notify(request: FastAPIRequest) -> FastAPIResponse:
-        reply = await shop.receiver.receive_async(await request.body())
+        reply = await shop.receiver.receive_async(await request.body(), request.headers)
         return FastAPIResponse(reply.body, reply.status, dict(reply.headers))
 
     return over_loop(app)

@@ -13,10 +13,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
-import uvicorn
 
 from wxnotify import build_reply
 from wxnotify.adapters.asgi import ASGIApp
@@ -24,6 +22,7 @@ from wxnotify.adapters.wsgi import WSGIApp
 from wxnotify.testing import notification
 
 from ..receiving import SUCCESS, Orders, Shop
+from .serving import served_by_uvicorn, served_by_wsgiref
 
 PAID = notification()
 
@@ -39,11 +38,6 @@ def post(port: int, body: bytes = PAID, method: str = "POST") -> tuple[int, byte
         return response.status, response.read()
     finally:
         connection.close()
-
-
-class Quiet(WSGIRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        pass
 
 
 class Served(Shop):
@@ -89,27 +83,11 @@ class Served(Shop):
 def shop(request: pytest.FixtureRequest) -> Iterator[Served]:
     shop = Served()
     if request.param == "wsgiref":
-        server = make_server("127.0.0.1", 0, WSGIApp(shop.receiver), handler_class=Quiet)
-        shop.port = server.server_port
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+        serving = served_by_wsgiref(WSGIApp(shop.receiver))
+    else:
+        serving = served_by_uvicorn(ASGIApp(shop.receiver))
+    with serving as shop.port:
         yield shop
-        server.shutdown()
-        thread.join()
-        server.server_close()
-        return
-    listening = socket.create_server(("127.0.0.1", 0))
-    shop.port = listening.getsockname()[1]
-    config = uvicorn.Config(
-        ASGIApp(shop.receiver), log_level="critical", lifespan="on", http="h11", ws="none", loop="asyncio"
-    )
-    uvicorn_server = uvicorn.Server(config)
-    thread = threading.Thread(target=uvicorn_server.run, kwargs={"sockets": [listening]})
-    thread.start()
-    yield shop
-    uvicorn_server.should_exit = True
-    thread.join()
-    listening.close()
 
 
 @pytest.fixture
