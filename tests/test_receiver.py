@@ -189,6 +189,12 @@ def test_what_is_asynchronous_cannot_be_received_blocking(part: str) -> None:
     assert code_of(receiver.settle, payment()) == "configuration"
 
 
+@pytest.mark.parametrize("headers", ["Wechatpay-Serial: F0", b"", ""])
+def test_headers_that_are_a_text_are_a_mistake_in_the_callers_code(headers):
+    with pytest.raises(TypeError, match="headers are a mapping"):
+        Shop().receiver.receive(PAID, headers)
+
+
 @pytest.mark.parametrize("body", ["<xml/>", bytearray(PAID), memoryview(PAID), None, parse(PAID)])
 def test_anything_but_bytes_is_a_mistake_in_the_caller(shop: Shop, body: Any) -> None:
     with pytest.raises(TypeError, match="bytes"):

@@ -75,8 +75,10 @@ class Authenticator:
             headers: The request's; None if there are none.
 
         Raises:
-            TypeError: If *body* is not ``bytes``.
+            TypeError: If *body* is not ``bytes``, or *headers* are a text.
         """
+        if isinstance(headers, (str, bytes)):
+            raise TypeError(f"headers are a mapping, pairs or an environ, not {type(headers).__name__}")
         given = () if headers is None else headers
         received = Received("APIv2")
         source: Source

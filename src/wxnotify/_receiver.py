@@ -266,7 +266,8 @@ class Receiver:
             The reply to send, as it is.
 
         Raises:
-            TypeError: If *body* is not ``bytes``: that is a mistake in your code.
+            TypeError: If *body* is not ``bytes``, or *headers* are a text: that is a
+                mistake in your code.
 
             ConfigurationError: If the store, the expectation or the handler is
                 asynchronous; :meth:`receive_async` is for them.
