@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from importlib.util import find_spec
+
 import pytest
 
-from .support import OTHER_KEY, SHOP_KEY
+from wxnotify import cli
+
+from .support import APIV3_KEY, OTHER_KEY, SHOP_KEY
+
+collect_ignore = [] if find_spec("cryptography") else ["test_encrypted.py"]
 
 
 @pytest.fixture(autouse=True)
@@ -27,3 +34,20 @@ def output(capsys):
         return everything
 
     return read
+
+
+@pytest.fixture
+def explain(tmp_path, monkeypatch, output):
+    """Explain a body; give the exit code, the codes of the causes, and all that was printed."""
+    monkeypatch.setenv("WXNOTIFY_APIV3_KEY", APIV3_KEY)
+
+    def run(body: bytes, *arguments: str) -> tuple[int, list[str], str]:
+        file = tmp_path / "notification.xml"
+        file.write_bytes(body)
+        code = cli.main(["explain", str(file), *arguments])
+        printed = output()
+        assert APIV3_KEY not in printed
+        causes = printed.partition("\nlikely cause\n")[2].partition("\nalso\n")[0]
+        return code, re.findall(r"^  ([a-z]\w+)$", causes, re.MULTILINE), printed
+
+    return run

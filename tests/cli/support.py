@@ -10,6 +10,7 @@ from wxnotify.cli.server_process import ServerProcess
 
 SHOP_KEY = "shop0123456789abcdefghijklmnopqr"
 OTHER_KEY = "other0123456789abcdefghijklmnopq"
+APIV3_KEY = "apiv3-0123456789abcdefghijklmnop"
 
 
 @contextmanager

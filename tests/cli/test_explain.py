@@ -10,15 +10,13 @@ from urllib.parse import quote, quote_plus, urlencode
 
 import pytest
 
-from wxnotify import cli, write
+from wxnotify import parse, write
 from wxnotify.cli.hypotheses import HYPOTHESES
 from wxnotify.cli.kinds import KINDS
 from wxnotify.cli.reading import _FORMS, _LAYERS
-from wxnotify.testing import KEY, notification, payment_fields
+from wxnotify.testing import KEY, combined, contract, notification, payment_fields, plate_state, scan
 
-from .support import OTHER_KEY, SHOP_KEY
-
-APIV3_KEY = "apiv3-0123456789abcdefghijklmnop"
+from .support import APIV3_KEY, OTHER_KEY, SHOP_KEY
 
 
 def text_of(fields: dict[str, str], *, empty: bool = False) -> str:
@@ -114,15 +112,12 @@ CASES = {
     "escaped_xml": GENUINE.replace(b"<", b"&lt;").replace(b">", b"&gt;"),
     "surroundings": b"POST /notify HTTP/1.1\r\nHost: shop\r\n\r\n" + GENUINE,
     # What the message is.
-    "apiv3": b'{"id": "1", "event_type": "TRANSACTION.SUCCESS", "resource": {"ciphertext": "x"}}',
-    "refund": write({"return_code": "SUCCESS", "appid": "wx1", "mch_id": "1", "req_info": "abc"}),
     "prepay_answer": notification({"return_code": "SUCCESS", "prepay_id": "wx2"}, key=SHOP_KEY),
     "order_request": notification({"mch_id": "1", "notify_url": "https://shop/"}, key=SHOP_KEY),
-    "contract": notification({"mch_id": "1", "contract_id": "2", "change_type": "ADD"}, key=SHOP_KEY),
-    "scan": notification({"appid": "wx1", "mch_id": "1", "product_id": "2"}, key=SHOP_KEY),
     "reply": b"<xml><return_code>FAIL</return_code><return_msg>no</return_msg></xml>",
     "query_request": notification({"mch_id": "1", "nonce_str": "2", "out_trade_no": "3"}, key=SHOP_KEY),
     "no_payment_result": notification(key=SHOP_KEY, transaction_id=None),
+    "unlike_its_kind": contract(key=SHOP_KEY, plan_id=None),
     # What is plain to see.
     "another_key": notification(key=OTHER_KEY),
     "attack": b'<!DOCTYPE xml [<!ENTITY a "b">]>' + GENUINE,
@@ -145,6 +140,12 @@ CASES_OF_ONE_CODE = {
             "paySign": md5(with_key(text_of(parameters))),
         }
     ),
+    "query_request": notification(
+        {"combine_mch_id": "1", "nonce_str": "2", "combine_out_trade_no": "3"}, key=SHOP_KEY
+    ),
+    "no_payment_result": combined(key=SHOP_KEY, sub_order_list=None),
+    "unlike_its_kind": scan(key=SHOP_KEY, time_stamp="1"),
+    "no_sign": write({"mch_id": "1", "vehicle_event_type": "NORMAL"}),
     "form_xml": b"data=" + GENUINE,
     "printed_bytes": json.dumps(GENUINE.decode()).encode(),
     "entities_not_decoded": signed_as({"attach": "a&amp;amp;b"}, {"attach": "a&b"}),
@@ -155,22 +156,14 @@ CASES_OF_ONE_CODE = {
     "loose_xml": GENUINE.replace(b"xml>", b"root>"),
 }
 
-
-@pytest.fixture
-def explain(tmp_path, monkeypatch, output):
-    """Explain a body; give the exit code, the codes of the causes, and all that was printed."""
-    monkeypatch.setenv("WXNOTIFY_APIV3_KEY", APIV3_KEY)
-
-    def run(body: bytes, *arguments: str) -> tuple[int, list[str], str]:
-        file = tmp_path / "notification.xml"
-        file.write_bytes(body)
-        code = cli.main(["explain", str(file), *arguments])
-        printed = output()
-        assert APIV3_KEY not in printed
-        causes = printed.partition("\nlikely cause\n")[2].partition("\nalso\n")[0]
-        return code, re.findall(r"^  ([a-z]\w+)$", causes, re.MULTILINE), printed
-
-    return run
+# Authentic, and no payment's own: the body, the handler that gets it, and what it is given.
+OTHERS = {
+    "combined": (combined(key=SHOP_KEY), "payment", "order A-1002, transaction 42000000002026112300000"),
+    "contract": (contract(key=SHOP_KEY), "contract", 'on("contract") gets <Contract contract_id=Wx'),
+    "plate": (plate_state(key=SHOP_KEY), "plate", 'on("plate") gets <PlateState key=plate/'),
+    "scan": (scan(key=SHOP_KEY), "scan", 'on("scan") gets <Scan product_id=P-1001'),
+}
+APIV3 = b'{"id": "1", "event_type": "TRANSACTION.SUCCESS", "resource": {"ciphertext": "%s"}}' % (b"x" * 600)
 
 
 @pytest.mark.parametrize(("cause", "body"), [*CASES.items(), *CASES_OF_ONE_CODE.items()])
@@ -184,9 +177,65 @@ def test_a_cause_is_found_in_a_message_that_has_it(explain, cause, body):
 
 
 def test_every_cause_has_a_case():
-    codes = {row.code for row in (*HYPOTHESES, *KINDS)} | {layer.finding.code for layer in _LAYERS}
+    causes = [*HYPOTHESES, *(kind for kind in KINDS if not kind.notification)]
+    codes = {row.code for row in causes} | {layer.finding.code for layer in _LAYERS}
     codes |= {form.finding.code for form in _FORMS if form.finding}
     assert codes - set(CASES) - set(CASES_OF_ONE_CODE) == {"pay_sign_holds"}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_another_kind_is_named_and_read(explain, kind):
+    body, handler, given = OTHERS[kind]
+    code, causes, printed = explain(body)
+    assert (code, causes) == (0, [])
+    assert f"\nkind\n  {kind}\n" in printed
+    assert f'on("{handler}")' in printed
+    assert "the sign holds" in printed
+    assert given in printed
+    assert "refused" not in printed
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_a_kind_is_no_cause_of_a_wrong_sign(explain, monkeypatch, kind):
+    monkeypatch.setenv("WXNOTIFY_KEY", OTHER_KEY)
+    code, causes, printed = explain(OTHERS[kind][0])
+    assert (code, causes) == (1, ["another_key"])
+    assert f"\nkind\n  {kind}\n" in printed
+
+
+def test_apiv3_is_named_and_said_not_to_be_checked(explain):
+    code, causes, printed = explain(APIV3)
+    assert (code, causes) == (1, [])
+    assert "\nkind\n  apiv3\n" in printed
+    assert "  not checked  " in printed
+    assert "refused" not in printed
+
+
+def test_what_was_done_to_apiv3_is_named(explain):
+    assert explain(str(json.loads(APIV3)).encode())[1] == ["python_dict_body"]
+
+
+@pytest.mark.parametrize("body", [APIV3, write(FIELDS)])
+def test_nothing_is_said_to_be_signed_without_a_sign(explain, body):
+    assert " signed" not in explain(body)[2].partition("\nverdict\n")[0].partition("\nkind\n")[0]
+
+
+def test_no_sign_is_said_to_be_signed_itself(explain):
+    printed = explain(CASES_OF_ONE_CODE["jsapi_parameters"])[2]
+    assert re.search(r"^  paySign +[0-9A-F]{32} +no: the sign itself$", printed, re.MULTILINE)
+
+
+def test_a_long_value_is_cut_in_the_table_and_whole_in_what_is_signed(explain):
+    attach = "a long note, ".ljust(126, "-") + " "
+    printed = explain(notification(key=SHOP_KEY, attach=attach))[2]
+    assert re.search(r"^  attach +'a long note, -+…-+ ' \(129 characters\) +yes$", printed, re.MULTILINE)
+    assert f"&attach={attach}&" in printed
+    assert "x" * 100 not in explain(APIV3)[2]
+
+
+def test_no_part_of_a_key_is_left_where_a_value_is_cut(explain):
+    printed = explain(notification(key=SHOP_KEY, attach="x" * 8 + SHOP_KEY + "x" * 60))[2]
+    assert SHOP_KEY[:8] not in printed
 
 
 def test_a_genuine_notification_needs_no_cause(explain):
@@ -212,6 +261,16 @@ def test_payers_are_masked_unless_asked_for(explain):
     for openid in ("oTest0000000000000000000000Payer", "oSub0000000000000000000000Payer"):
         assert openid not in explain(body)[2]
         assert openid in explain(body, "--show-openid")[2]
+
+
+def test_payers_of_a_combined_order_are_masked_too(explain):
+    body = combined(key=SHOP_KEY)
+    assert "oTest0000000000000000000000Payer" not in explain(body)[2]
+    assert "oTest0000000000000000000000Payer" in explain(body, "--show-openid")[2]
+    orders = parse(body)["sub_order_list"]
+    _, causes, printed = explain(signed_as({"sub_order_list": orders}, {"sub_order_list": orders + "\n"}))
+    assert causes == ["white_space_lost"]
+    assert "oTest0000000000000000000000Payer" not in printed
 
 
 def test_a_key_inside_a_message_is_not_shown_either(explain):
@@ -254,8 +313,11 @@ def test_hmac_without_sign_type_is_genuine_and_said_to_be(explain):
 
 
 def test_another_merchants_notification_is_named_if_the_own_id_is_given(explain):
-    code, causes, _ = explain(GENUINE, "--mch-id", "1900000110")
-    assert (code, causes) == (1, ["merchant_mismatch"])
+    for body in (GENUINE, *(other for other, _, _ in OTHERS.values())):
+        code, causes, _ = explain(body, "--mch-id", "1900000110")
+        assert (code, causes) == (1, ["merchant_mismatch"])
+    assert explain(combined(key=SHOP_KEY), "--appid", "wx1")[1] == ["merchant_mismatch"]
+    assert explain(contract(key=SHOP_KEY), "--appid", "wx1")[0] == 0  # it names no app
 
 
 def test_a_lost_field_of_the_own_ids_is_found(explain):

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from wxnotify import cli, write
-from wxnotify.testing import notification
+from wxnotify.testing import combined, contract, notification
 
 from .support import OTHER_KEY, SHOP_KEY
 
@@ -45,7 +45,41 @@ def test_what_is_no_payment_is_verified_and_said_to_be_none(tmp_path, output):
     file = tmp_path / "request.xml"
     file.write_bytes(notification({"mch_id": "1900000109"}, key=SHOP_KEY))
     assert cli.main(["verify", str(file)]) == 0
-    assert "no payment result: missing_field" in output()
+    assert "no notification: missing_field" in output()
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (contract(key=SHOP_KEY), ['on("contract") gets <Contract']),
+        (combined(key=SHOP_KEY), ["order A-1001", "order A-1002"]),
+        (notification({"mch_id": "1", "event_ciphertext": "x"}, key=SHOP_KEY), ["a rent or hotel event"]),
+    ],
+)
+def test_other_kinds_are_verified_and_named(tmp_path, output, body, told):
+    file = tmp_path / "notification.xml"
+    file.write_bytes(body)
+    assert cli.main(["verify", str(file)]) == 0
+    printed = output()
+    assert all(one in printed for one in told)
+    assert "no notification" not in printed
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (write({"return_code": "SUCCESS", "mch_id": "1", "req_info": "x"}), "APIv2's refund"),
+        (b'{"id": "1", "event_type": "REFUND.SUCCESS", "resource": {"ciphertext": "x"}}', "an APIv3"),
+    ],
+)
+def test_what_has_no_sign_by_right_is_named_and_not_checked(tmp_path, output, body, kind):
+    file = tmp_path / "notification.xml"
+    file.write_bytes(body)
+    assert cli.main(["verify", str(file)]) == 1
+    printed = output()
+    assert printed.startswith(f"not checked  this is {kind}")
+    assert "the receiver reads it" in printed
+    assert "refused" not in printed
 
 
 def test_standard_input_is_read(monkeypatch, output):
@@ -113,6 +147,13 @@ def test_help_and_version_are_there(capsys):
             cli.main(arguments)
         assert end.value.code == 0
     assert "wxnotify 0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["send", "verify"])
+def test_the_help_says_which_dialect_a_command_is_for(capsys, command):
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    assert "APIv2" in capsys.readouterr().out.partition("options:")[0]
 
 
 def test_no_command_is_no_success(capsys):

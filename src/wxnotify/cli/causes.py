@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from .. import NotifyError, Verified, verify
+from .. import Decrypted, NotifyError, Verified, verify
 from .attempts import Case
 from .hypotheses import find_causes
 from .keys import Keys
-from .kinds import kind_of
+from .kinds import WITHOUT_SIGN, Kind, kind_of
 from .reading import RAW_BODY, Finding, Reading
 
 _HMAC_DIGITS: Final = 64
@@ -22,6 +22,12 @@ _NOTHING_FITS: Final = Finding(
     "look in the merchant console when the key was last changed, and give the old one too; save the raw body "
     "at the first program that sees it, and compare",
 )
+_NOT_OPENED: Final = Finding(
+    "other_encryption_key",
+    "most likely it is encrypted under another key; or it was changed or cut on the way",
+    "a refund needs the APIv2 key, a rent or hotel event the APIv3 key; look in the merchant console when "
+    "that key was last changed, and give the old one too",
+)
 _ATTACK: Final = Finding(
     "attack",
     "the document declares a DTD, which WeChat Pay never does: somebody tries to read files or to fill "
@@ -30,7 +36,9 @@ _ATTACK: Final = Finding(
 )
 
 
-def causes_of(reading: Reading, case: Case, verified: Verified | None, refusal: NotifyError) -> list[Finding]:
+def causes_of(
+    reading: Reading, case: Case, source: Verified | Decrypted | None, refusal: NotifyError
+) -> list[Finding]:
     """
     Give the likely causes of a refusal.
 
@@ -39,7 +47,7 @@ def causes_of(reading: Reading, case: Case, verified: Verified | None, refusal: 
 
         case: The same, with the keys.
 
-        verified: The fields, if their sign holds.
+        source: The fields, if their sign holds or they could be decrypted.
 
         refusal: What the library says.
     """
@@ -47,17 +55,21 @@ def causes_of(reading: Reading, case: Case, verified: Verified | None, refusal: 
     if refusal.code == "dtd_forbidden":
         return [_ATTACK]
     # APIv3 is JSON by right.
-    causes = [] if kind and kind.code == "apiv3" else list(reading.findings)
-    if kind:
-        causes.append(kind)
+    json_by_right = kind is not None and kind.code == "apiv3"
+    causes = [one for one in reading.findings if not (json_by_right and one.code == "json_body")]
+    if kind and not kind.notification:
+        causes.append(Finding(kind.code, kind.says, kind.advice))
     elif not reading.fields:
         causes += _unreadable(reading)
-    if verified is not None and not causes:
-        causes += _not_ours(refusal)
-    if verified is not None or not reading.fields:
+    if refusal.code == "bad_ciphertext":
+        causes.append(_NOT_OPENED)
+    if source is not None and not causes:
+        causes += _not_ours(refusal, kind)
+    if source is not None or not reading.fields:
         return causes
     if not case.sign:
-        return causes if kind else [*causes, _unsigned(case)]
+        unsigned_by_right = kind and (kind.code in WITHOUT_SIGN or not kind.notification)
+        return causes if unsigned_by_right else [*causes, _unsigned(case)]
     swallowed = _swallowed(case)
     if swallowed:
         return swallowed
@@ -83,19 +95,21 @@ def _unreadable(reading: Reading) -> list[Finding]:
     ]
 
 
-def _not_ours(refusal: NotifyError) -> list[Finding]:
+def _not_ours(refusal: NotifyError, kind: Kind | None) -> list[Finding]:
+    if refusal.code == "extra_missing":
+        return []  # it says itself what to do
     if refusal.code == "merchant_mismatch":
         return [
             Finding(
                 refusal.code,
-                "it is authentic, but for another merchant or app than yours",
+                "your key fits, but it is for another merchant or app than yours",
                 "look which account your order was placed with, and where its notify_url points",
             )
         ]
     return [
         Finding(
-            "no_payment_result",
-            f"your key signed it, but it is not what a payment notification looks like: {refusal}",
+            "unlike_its_kind" if kind else "no_payment_result",
+            f"your key fits, but it is not what such a notification looks like: {refusal}",
             "take the body that WeChat Pay posts to your notify_url; if that is what this is, a field was "
             "left out before it was signed, so ask who made it",
         )
@@ -112,7 +126,7 @@ def _unsigned(case: Case) -> Finding:
     return Finding(
         "no_sign",
         "there is no sign",
-        "WeChat Pay signs every payment notification: this one was forged, or lost it on the way",
+        "WeChat Pay signs every such notification: this one was forged, or lost it on the way",
     )
 
 
@@ -158,7 +172,7 @@ def _swallowed(case: Case) -> list[Finding]:
     return []
 
 
-def notes_on(verified: Verified | None, keys: Keys) -> list[Finding]:
+def notes_on(source: Verified | Decrypted | None, keys: Keys) -> list[Finding]:
     """Say what is no reason here, but may be one in another program."""
     notes: list[Finding] = []
     if keys.padded:
@@ -169,16 +183,18 @@ def notes_on(verified: Verified | None, keys: Keys) -> list[Finding]:
                 "strip the key where your application reads it, or every notification is refused there",
             )
         )
-    if verified is not None and verified.key_index:
+    if source is not None and source.key_index:
         notes.append(
             Finding(
                 "other_key_given",
-                f"it was signed with key {verified.key_index + 1}, not with the first",
+                f"it was made with key {source.key_index + 1}, not with the first",
                 "an application that knows the first alone refuses it: give Merchant both until none comes "
                 "with the old one",
             )
         )
-    if verified is not None and verified.sign_type == "HMAC-SHA256" and "sign_type" not in verified:
+    # A rent or hotel event names it in "algorithm".
+    announced = source is not None and not source.keys().isdisjoint(("sign_type", "algorithm"))
+    if isinstance(source, Verified) and source.sign_type == "HMAC-SHA256" and not announced:
         notes.append(
             Finding(
                 "hmac_unannounced",

@@ -26,9 +26,9 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     """Add ``send``."""
     parser = commands.add_parser(
         "send",
-        help="post a signed notification to an endpoint, as WeChat Pay would",
-        description="Post a signed payment notification to URL, wait 5 seconds as WeChat Pay does, and "
-        "print the answer. Exit code 0 if every delivery was told SUCCESS, 1 if not (also for --forged "
+        help="post a signed APIv2 notification to an endpoint, as WeChat Pay would",
+        description="Post a signed payment notification of APIv2 to URL, wait 5 seconds as WeChat Pay does, "
+        "and print the answer. Exit code 0 if every delivery was told SUCCESS, 1 if not (also for --forged "
         "and --wrong-amount, where a refusal is what you want to see).",
     )
     parser.add_argument(

@@ -6,8 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from .. import NotifyError, Payment, Verified, parse, verify
+from .. import Decrypted, Notification, NotifyError, Payment, Verified, parse, verify
+from .._kinds import read_verified
 from .keys import Keys, add_key_option, read_keys
+from .kinds import WITHOUT_SIGN, kind_of
+from .reading import read
 from .terminal import CannotRun, Terminal, printable
 
 
@@ -15,9 +18,10 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     """Add ``verify``."""
     parser = commands.add_parser(
         "verify",
-        help="check the signature of a saved notification",
-        description="Check the signature of a notification that was saved as it came. Exit code 0 if it "
-        "holds, 1 if not. wxnotify explain says why it does not.",
+        help="check the signature of a saved APIv2 notification",
+        description="Check the signature of an APIv2 notification that was saved as it came. Exit code 0 if "
+        "it holds; 1 if not, and for what has none in its body: APIv2's refunds, and all of APIv3. wxnotify "
+        "explain says why it does not hold.",
     )
     add_file_argument(parser)
     add_key_option(parser)
@@ -32,11 +36,17 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         verified = verify(parse(body), keys.texts)
     except NotifyError as error:
+        kind = kind_of(read(body).fields)
+        if kind and kind.code in WITHOUT_SIGN:
+            terminal.line(f"{terminal.paint('not checked', 'yellow')}  {kind.says}")
+            terminal.line(kind.advice)
+            return 1
         refused = terminal.paint(f"refused  {error.code}", "red")
         terminal.line(f"{refused}  {printable(str(error))}")
         return 1
     terminal.line(f"{terminal.paint('verified', 'green')}  {matched(verified, keys)}")
-    terminal.line(read_as(verified))
+    for line in _told(verified):
+        terminal.line(line)
     return 0
 
 
@@ -57,17 +67,25 @@ def read_body(file: str) -> bytes:
         raise CannotRun(f"{file} cannot be read: {error.strerror}") from None
 
 
-def matched(verified: Verified, keys: Keys) -> str:
+def matched(source: Verified | Decrypted, keys: Keys) -> str:
     """Say which key and algorithm it was."""
-    return f"with key {verified.key_index + 1} of {len(keys.texts)} ({keys.source}), {verified.sign_type}"
+    how = source.sign_type if isinstance(source, Verified) else "AES-256-ECB"
+    return f"with key {source.key_index + 1} of {len(keys.texts)} ({keys.source}), {how}"
 
 
-def read_as(verified: Verified) -> str:
-    """Say what the verified fields are."""
+def described(told: Notification) -> str:
+    """Say what a handler is given."""
+    if not isinstance(told, Payment):
+        return printable(f'on("{told.kind}") gets {told!r}')
+    state = "paid" if told.paid else f"not paid ({told.result})"
+    amount = "no amount" if told.total_fee is None else f"{told.total_fee} {told.fee_type}"
+    return printable(f"order {told.out_trade_no}, transaction {told.transaction_id}, {amount}, {state}")
+
+
+def _told(verified: Verified) -> list[str]:
+    if "event_ciphertext" in verified:
+        return ["a rent or hotel event; wxnotify explain decrypts it, with the APIv3 key"]
     try:
-        payment = Payment.from_verified(verified)
+        return [described(notification) for notification in read_verified(verified)]
     except NotifyError as error:
-        return printable(f"but no payment result: {error.code}: {error}")
-    state = "paid" if payment.paid else f"not paid ({payment.result})"
-    amount = "no amount" if payment.total_fee is None else f"{payment.total_fee} {payment.fee_type}"
-    return printable(f"order {payment.out_trade_no}, transaction {payment.transaction_id}, {amount}, {state}")
+        return [printable(f"but no notification: {error.code}: {error}")]
