@@ -5,6 +5,7 @@ Reconcile a bill of a million rows with a store of a million claims: how much CP
     python benchmarks/reconcile.py --check       exit 1 if one misses its limit
     python benchmarks/reconcile.py --rows 50000  a smaller bill, without limits
     python benchmarks/reconcile.py --gzip        the bill as gzip
+    python benchmarks/reconcile.py --inbox       the payments were queued: twice as many claims
 
 The bill is one of type ALL: of twenty rows, one is a refund. The store is a SQLite
 file, filled with SQL in the order in which notifications would have come; reading it
@@ -107,7 +108,7 @@ def write_bill(path: Path, rows: int) -> None:
         file.write(f"{SUMMARY}\r\n`{rows},`{yuan(total)},`0.00,`0.00,`0.00000,`{yuan(total)},`0.00\r\n")
 
 
-def write_store(path: Path, rows: int) -> dict[str, int]:
+def write_store(path: Path, rows: int, inbox: bool) -> dict[str, int]:
     """Fill a store with as many done claims; return what must be found."""
     SQLiteStore(path).close()
     expected = dict.fromkeys([Problem.NEVER_CLAIMED, Problem.OTHER_AMOUNT, Problem.NOT_IN_BILL], 0)
@@ -136,7 +137,8 @@ def write_store(path: Path, rows: int) -> dict[str, int]:
             key = payment_key(MCH_ID, transaction_id, paid.out_trade_no, "SUCCESS")
             fingerprint = payment_fingerprint("", paid.out_trade_no, fen, "CNY")
             times = (seen + 30, seen, seen + 0.1, seen + 30 * 86_400)
-            yield key, paid.out_trade_no, "done", fingerprint, os.urandom(16), 1, 1, *times, "", ""
+            for stored in (key, f"work/{key}") if inbox else (key,):
+                yield stored, paid.out_trade_no, "done", fingerprint, os.urandom(16), 1, 1, *times, "", ""
 
     with sqlite3.connect(path) as connection:
         places = ", ".join("?" * len(columns.split(",")))
@@ -189,6 +191,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Measure the reconciliation of a large bill.")
     parser.add_argument("--rows", type=int, default=ROWS, help=f"rows of the bill ({ROWS})")
     parser.add_argument("--gzip", action="store_true", help="pack the bill")
+    parser.add_argument("--inbox", action="store_true", help="each payment has a claim of its work too")
     parser.add_argument("--check", action="store_true", help="exit 1 if a figure misses its limit")
     parser.add_argument("--run", nargs=2, metavar=("BILL", "STORE"), type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -199,7 +202,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as place:
         bill, store = Path(place, "bill.csv.gz" if arguments.gzip else "bill.csv"), Path(place, "store.db")
         write_bill(bill, arguments.rows)
-        expected = write_store(store, arguments.rows)
+        expected = write_store(store, arguments.rows, arguments.inbox)
         size = bill.stat().st_size / 1e6
         print(f"{arguments.rows} rows, {size:.0f} MB; Python {sys.version.split()[0]}", flush=True)
         command = [sys.executable, __file__, "--run", str(bill), str(store)]

@@ -306,8 +306,10 @@ def test_gzip_is_unpacked_piece_by_piece():
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "not the first line"),
-        (b"\xef\xbb\xbf", "not the first line"),
+        (b"", "it is empty"),
+        (b"\xef\xbb\xbf", "it is empty"),
+        (gzip.compress(b""), "it is empty"),
+        (b"\r\n", "not the first line"),
         (b"hello", "not the first line"),
         ("微信支付账单明细,,,,".encode(), "not the first line"),
         (b"<xml><return_code><![CDATA[FAIL]]></return_code></xml>", "XML"),
@@ -326,6 +328,40 @@ def test_gzip_is_unpacked_piece_by_piece():
 )  # fmt: skip
 def test_what_is_no_bill_is_refused_by_its_name(content, said):
     assert said in str(refused(content))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            "<xml><return_code><![CDATA[FAIL]]></return_code>\n"
+            "<return_msg><![CDATA[No Bill Exist]]></return_msg><mch_id>1900000109</mch_id></xml>",
+            " (return_msg 'No Bill Exist')",
+        ),
+        ("<xml><return_msg> busy </return_msg></xml>", " (return_msg 'busy')"),
+        ("<xml><return_msg>busy", ""),
+        ("<html><title>502 Bad Gateway</title></html>", ""),
+        (
+            '{"code":"NO_STATEMENT_EXIST","message":"账单文件不存在","detail":{"mchid":"1900000109"}}',
+            " (code 'NO_STATEMENT_EXIST', message '账单文件不存在')",
+        ),
+        ('{"message":"a\\nb","code":5}', " (message 'a\\nb')"),
+        ('{"download_url":"https://api.mch.weixin.qq.com/1900000109?token=x"}', ""),
+        ('{"code":"CUT_O', ""),
+        ('{"code":' * 60_000, ""),
+    ],
+)
+@pytest.mark.parametrize("size", [7, _PIECE])
+def test_an_error_says_what_wechat_pay_says_and_nothing_else_of_it(content, said, size):
+    answer = content.encode()
+    refusal = refused([answer[at : at + size] for at in range(0, len(answer), size)])
+    assert str(refusal).endswith(f"or that there is no bill{said}")
+    assert refusal.__context__ is None
+
+
+def test_what_an_error_says_is_cut():
+    for content in (f"<return_msg>{'x' * 9_000}</return_msg>", f'{{"message":"{"x" * 9_000}"}}'):
+        assert len(str(refused(content.encode()))) < 200
 
 
 def test_a_file_without_line_ends_is_not_read_into_memory():
@@ -446,6 +482,18 @@ def test_a_total_that_is_not_so_is_refused(header, names, column, total):
     refusal = refused(bill([payment(1, "1.00")], header=header, names=names, total=total))
     if total != "x":
         assert (refusal.line, refusal.column) == (4, column)
+
+
+@pytest.mark.parametrize(
+    ("rows", "total", "said"),
+    [
+        ([payment(1, "44.01")], "99.00", "it says '99.00' yuan, the rows add up to 44.01 yuan"),
+        ([payment(1, "0.05")], "5", "it says '5' yuan, the rows add up to 0.05 yuan"),
+        ([refund(1, 订单金额="-3.05")], "3.05", "it says '3.05' yuan, the rows add up to -3.05 yuan"),
+    ],
+)
+def test_both_totals_are_said_in_yuan(rows, total, said):
+    assert str(refused(bill(rows, total=total))).endswith(said)
 
 
 def test_a_summary_without_the_total_is_held_against_the_count_alone():

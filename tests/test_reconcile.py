@@ -9,15 +9,18 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from wxnotify.errors import BadBill, ConfigurationError, StoreUnavailable
+from wxnotify.errors import BadBill, ConfigurationError, NotSettled, StoreUnavailable
 from wxnotify.idempotency import Record, State
+from wxnotify.inbox import Inbox
 from wxnotify.reconcile import Finding, Problem, Progress, Report, _comparison, reconcile, reconcile_async
 from wxnotify.reconcile import _reconciling as module
 from wxnotify.stores.memory import MemoryStore
+from wxnotify.stores.sqlite import SQLiteStore
 from wxnotify.testing import payment as notified
 
 from . import bills
@@ -52,6 +55,19 @@ class Books:
     def settle(self, number: int, fen: int = 100, **changes: Any) -> None:
         """Claim it, and be done with it."""
         self.store.complete(self.claim(number, fen, **changes), retain=RETAIN)
+
+    def work(self, number: int, *, at: datetime | None = None) -> Any:
+        """Claim the work on a payment that was queued."""
+        self.now = at or self.now
+        self.latest = max(self.latest, self.now)
+        told = notified(out_trade_no=f"A-{number}", transaction_id=transaction(number))
+        return self.store.claim(
+            f"work/{told.key}",
+            fingerprint=told.fingerprint,
+            owner=bytes(16),
+            lease=30.0,
+            order_no=f"A-{number}",
+        )
 
     def compare(self, rows: Iterable[dict[str, str]], **options: Any) -> list[Finding]:
         """Reconcile with a bill of these rows; give the findings."""
@@ -251,6 +267,156 @@ def test_in_another_currency_all_but_the_amount_is_compared(books):
         assert (report.foreign, report.settled) == (3, 1)
 
 
+@pytest.mark.parametrize("order", ["A-1", "B-7"])
+def test_a_payment_of_which_only_the_refund_is_settled(books, order):
+    books.settle(1, trade_state="REFUND", out_trade_no=order)
+    with books.report([payment(1)]) as report:
+        (found,) = report
+        assert (found.problem, found.stored_order_no) == (Problem.REFUNDED, order)
+        assert (found.bill_fen, found.first_seen) == (100, books.now)
+        assert (report.payments, report.settled) == (1, 0)
+    assert books.store.find(found.key).state is State.DONE
+    assert found.key.endswith("/REFUND")
+
+
+def test_a_refund_that_is_not_done_tells_nothing(books):
+    books.store.release(books.claim(1, trade_state="REFUND"), error="ValueError")
+    assert problems(books.compare([payment(1)])) == [("never_claimed", "A-1")]
+
+
+@pytest.mark.parametrize("refund_first", [True, False])
+@pytest.mark.parametrize("state", State)
+def test_what_is_known_of_the_payment_itself_counts_before_its_refund(books, state, refund_first):
+    if refund_first:
+        books.settle(1, trade_state="REFUND")
+        books.now += timedelta(seconds=1)
+    claim = books.claim(1)
+    if state is State.DONE:
+        books.store.complete(claim, retain=RETAIN)
+    elif state is State.RELEASED:
+        books.store.release(claim, error="")
+    if not refund_first:
+        books.now += timedelta(seconds=1)
+        books.settle(1, trade_state="REFUND")
+    expected = {State.DONE: [], State.RELEASED: ["unsettled"], State.PENDING: ["in_progress"]}[state]
+    assert [problem for problem, _ in problems(books.compare([payment(1)]))] == expected
+
+
+def test_a_payment_that_was_refunded_need_not_be_in_the_bill(books):
+    books.settle(1)
+    books.settle(2, trade_state="REFUND")
+    assert books.compare([payment(1)]) == []
+
+
+def test_a_payment_the_store_has_in_a_row_of_a_state_that_is_new_is_in_the_bill(books):
+    books.settle(1)
+    books.settle(2)
+    found = books.compare([payment(1), payment(2, 交易状态="SETTLING")])
+    assert problems(found) == [("unknown_state", "A-2")]
+
+
+# --- payments that were queued -------------------------------------------------------------
+
+
+def test_a_payment_whose_work_is_done_is_settled(books):
+    books.settle(1)
+    books.store.complete(books.work(1), retain=RETAIN)
+    assert books.compare([payment(1)]) == []
+
+
+def test_a_payment_that_was_queued_and_whose_work_failed(books):
+    seen = books.now
+    books.settle(1)
+    books.store.release(books.work(1, at=seen + HOUR), error="ValueError: out of stock")
+    with books.report([payment(1)]) as report:
+        (found,) = report
+        assert (found.problem, found.last_error) == (Problem.UNSETTLED, "ValueError: out of stock")
+        assert (found.stored_order_no, found.first_seen) == ("A-1", seen)
+        assert report.settled == 0
+    assert books.store.find(found.key).state is State.RELEASED
+    assert found.key == f"work/payment/{MCH_ID}/{transaction(1)}/SUCCESS"
+
+
+def test_a_payment_whose_worker_died_and_one_at_work(books):
+    books.settle(1)
+    books.settle(2)
+    books.work(1)
+    books.now += timedelta(seconds=20)
+    books.work(2)
+    books.now += timedelta(seconds=15)
+    found = books.compare([payment(1), payment(2)])
+    assert problems(found) == [("unsettled", "A-1"), ("in_progress", "A-2")]
+
+
+def test_a_payment_of_which_only_the_work_is_known(books):
+    # It was claimed while the store was read, or its claim was forgotten before that of the work.
+    books.store.release(books.work(1), error="ValueError")
+    (found,) = books.compare([payment(1)])
+    assert (found.problem, found.first_seen) == (Problem.UNSETTLED, books.now)
+    books.store.complete(books.work(1), retain=RETAIN)
+    assert problems(books.compare([payment(1)])) == [("never_claimed", "A-1")]
+
+
+def test_work_that_is_done_meanwhile_is_done(books):
+    books.settle(1)
+    claim = books.work(1)
+    before = list(books.store.records())
+    books.store.complete(claim, retain=RETAIN)
+    for records in ([*before, *books.store.records()], [*books.store.records(), *before]):
+        with reconcile(bill([payment(1)]), Recorded(records), clock=lambda: books.now) as report:
+            assert report.counts == {}
+
+
+def test_a_payment_that_is_not_done_itself_is_told_before_its_work(books):
+    books.store.release(books.claim(1), error="OSError: the first")
+    books.store.release(books.work(1), error="OSError: the second")
+    (found,) = books.compare([payment(1)])
+    assert (found.last_error, found.key.startswith("payment/")) == ("OSError: the first", True)
+
+
+def test_a_payment_that_was_queued_must_be_in_the_bill_whether_it_was_worked_or_not(books):
+    for number in (1, 2, 3):
+        books.settle(number)
+    books.store.release(books.work(2), error="")
+    # The day of the payment counts, and not that of the work.
+    books.settle(4, at=MIDNIGHT - HOUR)
+    books.store.complete(books.work(4, at=MIDNIGHT + 9 * HOUR), retain=RETAIN)
+    assert problems(books.compare([payment(1)])) == [("not_in_bill", "A-2"), ("not_in_bill", "A-3")]
+
+
+def test_work_on_a_refund_is_none_on_a_payment(books):
+    books.settle(1)
+    key = f"work/payment/{MCH_ID}/{transaction(1)}/REFUND"
+    books.store.release(
+        books.store.claim(key, fingerprint=bytes(32), owner=bytes(16), lease=30.0), error="ValueError"
+    )
+    assert books.compare([payment(1)]) == []
+
+
+def test_a_payment_the_receiver_queued_is_settled_once_the_engine_has_worked_it(tmp_path):
+    rows = [payment(1, 微信订单号="4200000000202611230000000001", 商户订单号="A-1001")]
+    with SQLiteStore(tmp_path / "shop.db") as store:
+
+        class Queueing(Shop):
+            def register(self) -> None:
+                self.receiver.on("payment", inbox=Inbox(refs.append))(self.handle)
+
+        refs: list[str] = []
+        shop = Queueing(store, failing=[ValueError("out of stock")])
+        assert shop.deliver() == "queued"
+        # No engine has taken it yet, and no claim says so.
+        with reconcile(bill(rows), store) as report:
+            assert report.counts == {}
+        with pytest.raises(NotSettled):
+            shop.receiver.work(refs[0])
+        with reconcile(bill(rows), store) as report:
+            (found,) = report
+            assert (found.problem, found.last_error) == (Problem.UNSETTLED, "ValueError: out of stock")
+        assert shop.receiver.work(found.key.removeprefix("work/")).code == "handled"
+        with reconcile(bill(rows), store) as report:
+            assert (report.counts, report.settled) == ({}, 1)
+
+
 # --- which settled payments must be in the bill ------------------------------------------
 
 
@@ -309,7 +475,8 @@ def test_a_bill_without_payments_must_be_told_whose_and_of_when_it_is(books):
     books.settle(2)
     with books.report([refund(1)], mch_id=MCH_ID) as report:
         assert (list(report), report.days) == ([], None)
-    assert books.compare([refund(1)], day=DAY) == []
+    with books.report([], day=DAY) as report:
+        assert (list(report), report.days) == ([], None)
     with books.report([], mch_id=MCH_ID, day=DAY) as report:
         assert (problems(report), report.days) == ([("not_in_bill", "A-2")], (DAY, DAY))
 
@@ -331,6 +498,18 @@ def test_a_bill_of_another_day_is_refused(books):
 def test_a_day_that_is_in_no_calendar_is_refused(books):
     with pytest.raises(BadBill, match="2026-02-30"):
         books.compare([payment(1, 交易时间="2026-02-30 10:00:00")])
+
+
+@pytest.mark.parametrize("mch_id", [1900000109, b"1900000109", ""])
+def test_a_merchant_that_is_no_text_is_a_mistake(books, mch_id):
+    with pytest.raises(ConfigurationError, match="mch_id is the merchant's number"):
+        books.compare([payment(1)], mch_id=mch_id)
+
+
+@pytest.mark.parametrize("day", ["2026-11-23", MIDNIGHT, 20261123])
+def test_a_day_that_is_no_date_is_a_mistake(books, day):
+    with pytest.raises(ConfigurationError, match=r"day is a datetime\.date"):
+        books.compare([payment(1)], day=day)
 
 
 @pytest.mark.parametrize("slack", [-1, 86_400, float("nan"), float("inf"), "1", True, None])
@@ -373,6 +552,22 @@ def test_a_payment_that_is_taken_up_meanwhile_is_in_progress(books):
         assert report.counts == {Problem.IN_PROGRESS: 1}
 
 
+@pytest.mark.parametrize("store", [None, "postgresql://shop:secret@host/shop", MemoryStore, object()])
+def test_what_is_no_store_is_a_mistake(store):
+    for reconciled in (reconcile, lambda *given: asyncio.run(reconcile_async(*given))):
+        with pytest.raises(ConfigurationError, match="the one the receiver uses") as refusal:
+            reconciled(bill([payment(1)]), store)
+        assert "secret" not in str(refusal.value)
+
+
+def test_a_store_of_the_other_kind_is_a_mistake_that_names_the_other_function(books):
+    with pytest.raises(ConfigurationError, match=r"Awaited is asynchronous: await reconcile_async\(\)"):
+        reconcile(bill([payment(1)]), Awaited(books.store))
+    with pytest.raises(ConfigurationError, match=r"MemoryStore blocks: call reconcile\(\)"):
+        asyncio.run(reconcile_async(bill([payment(1)]), books.store))
+    gc.collect()
+
+
 def test_a_store_that_cannot_be_read_is_said():
     class Down:
         def records(self, **_: Any) -> Iterator[Record]:
@@ -397,6 +592,21 @@ def test_a_bill_that_is_refused_leaves_nothing_open(books):
         reconcile(bill([payment(1)])[:-9], books.store)
     # A connection that nobody closed would be a ResourceWarning now, and so a failure.
     gc.collect()
+
+
+@pytest.mark.parametrize("given", [None, 7, object()])
+def test_what_is_no_bill_is_a_mistake(books, given):
+    with pytest.raises(TypeError, match="bill is a path, a file opened in binary mode or the bytes"):
+        reconcile(given, books.store)
+
+
+@pytest.mark.parametrize("as_path", [str, Path])
+@pytest.mark.parametrize("text", [bill([payment(1)]).decode(), "\x1f\ufffd\b\0"], ids=["plain", "packed"])
+def test_a_bill_that_was_made_a_text_is_a_mistake_that_does_not_repeat_it(books, text, as_path):
+    with pytest.raises(TypeError, match=r"response\.content") as refusal:
+        reconcile(as_path(text), books.store)
+    assert len(str(refusal.value)) < 100
+    assert refusal.value.__context__ is None
 
 
 def test_a_file_that_is_not_there_is_said(books, tmp_path):
@@ -454,24 +664,31 @@ def test_however_it_is_dealt_out_it_finds_what_a_dictionary_would(books, monkeyp
     choose.shuffle(numbers)
     for number in numbers:
         fate = choose.choice([None, None, *Problem])
-        if fate in (Problem.UNKNOWN_STATE, Problem.IN_PROGRESS):
+        if fate is Problem.IN_PROGRESS:
             fate = None
         if fate is not Problem.NOT_IN_BILL:
-            rows.append(payment(number, f"{number + 1}.00"))
-        if fate is Problem.UNSETTLED:
+            state = "SETTLING" if fate is Problem.UNKNOWN_STATE else "SUCCESS"
+            rows.append(payment(number, f"{number + 1}.00", 交易状态=state))
+        if fate is Problem.REFUNDED:
+            books.settle(number, trade_state="REFUND")
+        elif fate is Problem.UNSETTLED and choose.random() < 0.5:
             books.store.release(books.claim(number), error="")
         elif fate is not Problem.NEVER_CLAIMED:
             changes = {"out_trade_no": "B-1"} if fate is Problem.OTHER_ORDER else {}
             books.settle(number, 100 * number + (99 if fate is Problem.OTHER_AMOUNT else 100), **changes)
+            if fate is Problem.UNSETTLED:
+                books.store.release(books.work(number), error="")
+            elif choose.random() < 0.5:
+                books.store.complete(books.work(number), retain=RETAIN)
         if fate:
             expected.setdefault(fate, set()).add(transaction(number))
     found: dict[Problem, set[str]] = {}
     told: list[Progress] = []
     for one in books.compare(rows, on_progress=told.append):
         found.setdefault(one.problem, set()).add(one.transaction_id)
-    assert len(expected) == 5
+    assert len(expected) == 7
     assert found == expected
-    assert told[-1].done == len(rows)
+    assert told[-1].done == len(rows) - len(expected[Problem.UNKNOWN_STATE])
 
 
 # --- progress ------------------------------------------------------------------------------------

@@ -68,6 +68,22 @@ def test_age_and_number_narrow_what_is_shown(url, output):
     assert "and more" in output()
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [["--most", "-1"], ["--most", "many"], *(["--older-than", s] for s in ("-5", "nan", "inf", "a day"))],
+)
+def test_what_is_no_number_of_the_kind_is_a_two_and_a_sentence(url, output, wrong):
+    with pytest.raises(SystemExit) as refusal:
+        cli.main(["claims", *wrong])
+    assert refusal.value.code == 2
+    assert re.search(rf"argument {wrong[0]}: '{wrong[1]}' is not a number", output())
+
+
+def test_none_of_them_need_be_shown(url, output):
+    assert cli.main(["claims", "--most", "0"]) == 0
+    assert output() == "… and more; --most 10 shows more of them\n"
+
+
 def test_the_store_may_be_named_by_an_option(url, output, monkeypatch):
     monkeypatch.delenv("WXNOTIFY_STORE")
     assert cli.main(["claims", "--store", url, "--state", "done"]) == 0

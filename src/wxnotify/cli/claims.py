@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from datetime import datetime, timedelta, timezone
 from itertools import islice
 from typing import Final
@@ -16,6 +17,7 @@ _COLOURS: Final[dict[State, Colour]] = {
     State.RELEASED: "red",
     State.DONE: "green",
 }
+_MOST_DIGITS: Final = 9
 _UNITS: Final = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
@@ -34,12 +36,17 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument(
         "--older-than",
         metavar="SECONDS",
-        type=float,
+        type=_seconds,
         default=0.0,
         help="only what has not changed for so long",
     )
-    parser.add_argument("--most", metavar="N", type=int, default=50, help="show at most N (50)")
+    add_most_option(parser)
     parser.set_defaults(run=run)
+
+
+def add_most_option(parser: argparse.ArgumentParser) -> None:
+    """Let *parser* take ``--most``."""
+    parser.add_argument("--most", metavar="N", type=_count, default=50, help="show at most N (50)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -58,11 +65,27 @@ def run(arguments: argparse.Namespace) -> int:
     for record in found[: arguments.most]:
         _show(terminal, record, now)
     if len(found) > arguments.most:
-        terminal.line(f"… and more; --most {10 * arguments.most} shows more of them")
+        terminal.line(f"… and more; --most {10 * max(arguments.most, 1)} shows more of them")
     if not found:
         about = f"nothing is known of order {arguments.order}" if arguments.order else "nothing of the kind"
         terminal.line(printable(about))
     return 0 if found or not arguments.order else 1
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > _MOST_DIGITS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to {10**_MOST_DIGITS - 1}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, 0 or more")
+    return seconds
 
 
 def _states(arguments: argparse.Namespace) -> list[State | None]:

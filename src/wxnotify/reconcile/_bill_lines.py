@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any, Final, Protocol, TypeAlias, cast
 
-from ..errors import BadBill
+from ..errors import BadBill, shown
 
 #: How much is read or unpacked at once, in bytes.
 _PIECE: Final = 256 * 1024
@@ -34,6 +34,10 @@ _OTHERS: Final = {
     b"{": "JSON: WeChat Pay's answer was an error, or that there is no bill",
 }
 _LONGEST_BEGINNING: Final = 4
+#: More than any error WeChat Pay answers with.
+_LONGEST_ANSWER: Final = 64 * 1024
+#: One of them is in every bill that was made a text, packed or not, and in no path.
+_IN_NO_PATH: Final = ("\n", "\0")
 _IN_EVERY_HEADER: Final = "交易时间"
 
 
@@ -60,12 +64,14 @@ class BillLines:
         BadBill: From the iteration, if it is no text in UTF-8, or gzip that is
             damaged or cut off.
 
-        TypeError: From the iteration, if *source* gives anything but bytes.
+        TypeError: If *source* is none of these; from the iteration, if it gives
+            anything but bytes.
 
         OSError: From the iteration, if the file cannot be opened or read.
     """
 
     def __init__(self, source: BillSource) -> None:
+        _check(source)
         self._source: Any = source
         #: How much of the source was read, in bytes, as it is stored.
         self.bytes_read = 0
@@ -104,7 +110,7 @@ class BillLines:
             beginning, pieces = _beginning(_unzipped(pieces))
         for other, what in _OTHERS.items():
             if beginning.startswith(other):
-                raise BadBill(f"this is {what}", 1)
+                raise BadBill(f"this is {what}{_told(pieces)}", 1)
         if beginning.startswith(_MARK):
             yield next(pieces)[len(_MARK) :]
         yield from pieces
@@ -128,6 +134,19 @@ class BillLines:
                 raise TypeError(f"a bill is read as bytes, not as {type(piece).__name__}")
             self.bytes_read += len(piece)
             yield bytes(piece)
+
+
+def _check(source: object) -> None:
+    if isinstance(source, (str, os.PathLike)):
+        path = os.fspath(cast("str | os.PathLike[str]", source))
+        # Else the system would say that the path is too long, and repeat all of it.
+        if isinstance(path, str) and any(one in path for one in _IN_NO_PATH):
+            raise TypeError("bill is a text and no path: give it as bytes, such as response.content")
+    elif not hasattr(source, "read") and not isinstance(source, Iterable):
+        raise TypeError(
+            "bill is a path, a file opened in binary mode or the bytes, whole or in pieces, "
+            f"not {type(source).__name__}"
+        )
 
 
 def _beginning(pieces: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
@@ -167,3 +186,32 @@ def _perhaps_gbk(block: bytes) -> str:
     except UnicodeDecodeError:
         gbk = False
     return " but GBK, as spreadsheets save it" if gbk else ""
+
+
+def _told(pieces: Iterator[bytes]) -> str:
+    """Give what an error says; the rest of an answer is nobody's business here."""
+    answer = b""
+    for piece in pieces:
+        answer += piece[:_LONGEST_ANSWER]
+        if len(answer) >= _LONGEST_ANSWER:
+            break
+    text = answer.decode("utf-8", "replace")
+    told = _of_xml(text) if text.startswith("<") else _of_json(text)
+    said = ", ".join(f"{name} {shown(value)}" for name, value in told.items())
+    return f" ({said})" if said else ""
+
+
+def _of_xml(text: str) -> dict[str, str]:
+    # The strict parser is for notifications; here nothing is trusted, and nothing but this is looked for.
+    value, end, _ = text.partition("<return_msg>")[2].partition("</return_msg>")
+    return {"return_msg": value.strip().removeprefix("<![CDATA[").removesuffix("]]>")} if end else {}
+
+
+def _of_json(text: str) -> dict[str, str]:
+    import json
+
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return {name: content[name] for name in ("code", "message") if isinstance(content.get(name), str)}

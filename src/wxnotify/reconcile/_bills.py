@@ -122,6 +122,11 @@ def _hundredths(yuan: str) -> int:
     return int(yuan + "00")
 
 
+def _yuan(hundredths: int) -> str:
+    whole, rest = divmod(abs(hundredths), 100)
+    return f"{'-' if hundredths < 0 else ''}{whole}.{rest:02}"
+
+
 class BillRows:
     """
     Give the payments of a bill, once, and count what else is in it.
@@ -143,7 +148,10 @@ class BillRows:
 
     def __iter__(self) -> Iterator[BillRow]:
         lines = iter(self.lines)
-        layout = _Layout(next(lines, ""))
+        header = next(lines, None)
+        if header is None:
+            raise BadBill("it is empty: download it again")
+        layout = _Layout(header)
         match, order, states = layout.match, layout.order, self.states
         total, earliest, latest = 0, self.earliest, self.latest
         for line in lines:
@@ -192,9 +200,13 @@ class BillRows:
         if line[:1] != "`" or len(values) != len(_names(names)):
             raise BadBill("the summary is not whole: the bill is cut off, download it again", number)
         if rows != str(self.states.total()):
-            raise BadBill(f"it says {shown(rows)}, there are {self.states.total()} rows", number, _ROWS)
+            raise BadBill(
+                f"it says {shown(rows)}, the number of rows is {self.states.total()}", number, _ROWS
+            )
         if sums in values and fen(values[sums]) != total:
-            raise BadBill(f"it says {shown(values[sums])} yuan, the rows add up to {total} fen", number, sums)
+            raise BadBill(
+                f"it says {shown(values[sums])} yuan, the rows add up to {_yuan(total)} yuan", number, sums
+            )
         if any(line.strip() for line in lines):
             raise BadBill("something follows the summary: one bill is one file", self.lines.number)
 

@@ -37,19 +37,22 @@ _PREPARE: Final = (
     "PRAGMA temp.journal_mode = OFF",
     "CREATE TEMP TABLE piled (side INTEGER, pile INTEGER, payments BLOB)",
     """CREATE TEMP TABLE found (
-        problem TEXT, line INTEGER, paid_at TEXT, mch_id TEXT, sub_mch_id TEXT, transaction_id TEXT,
-        out_trade_no TEXT, fee_type TEXT, hundredths INTEGER, order_no TEXT, first_seen REAL,
-        last_error TEXT)""",
+        problem TEXT, key TEXT, line INTEGER, paid_at TEXT, mch_id TEXT, sub_mch_id TEXT,
+        transaction_id TEXT, out_trade_no TEXT, fee_type TEXT, hundredths INTEGER, order_no TEXT,
+        first_seen REAL, last_error TEXT)""",
     "BEGIN",
 )
 _PUT: Final = "INSERT INTO piled VALUES (?, ?, ?)"
 _INDEX: Final = "CREATE INDEX temp.piled_by_pile ON piled (pile, side)"
 _TAKE: Final = "SELECT payments FROM piled WHERE pile = ? AND side = ?"
-_FIND: Final = "INSERT INTO found VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_FIND: Final = "INSERT INTO found VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _FOUND: Final = "SELECT * FROM found ORDER BY line IS NULL, line, first_seen, transaction_id"
 
-_BILLED, _STORED = 0, 1
+_BILLED, _UNKNOWN, _STORED, _WORKED = range(4)
 DONE: Final = "done"
+_REFUNDED: Final = Problem.REFUNDED.value
+#: What the key of the work on a queued notification begins with.
+_WORK: Final = "work/"
 #: The currency whose hundredths are its smallest unit for certain.
 COMPARED: Final = "CNY"
 
@@ -58,6 +61,7 @@ class _Found(NamedTuple):
     """A finding as it is kept."""
 
     problem: Problem
+    key: str
     line: int | None
     paid_at: str
     mch_id: str
@@ -75,7 +79,7 @@ class _Found(NamedTuple):
         seen = self.first_seen
         return Finding(
             problem=Problem(self.problem),
-            key=payment_key(self.mch_id, self.transaction_id, self.out_trade_no, "SUCCESS"),
+            key=self.key,
             mch_id=self.mch_id,
             transaction_id=self.transaction_id,
             out_trade_no=self.out_trade_no,
@@ -96,8 +100,8 @@ Billed = tuple[Any, ...]
 #: ``mch_id`` and ``transaction_id`` of a payment in the store; ``DONE`` or what is the matter;
 #: ``order_no``, ``first_seen`` in seconds since 1970, ``last_error`` and the fingerprint.
 Stored = tuple[str, str, str, str, float, str, bytes]
-#: Where a payment of either side has its transaction_id.
-_TRANSACTION_ID: Final = (BillRow._fields.index("transaction_id"), 1)
+#: Where a payment of each side has its transaction_id.
+_TRANSACTION_ID: Final = (*[BillRow._fields.index("transaction_id")] * 2, 1, 1)
 
 
 class Comparison:
@@ -127,9 +131,13 @@ class Comparison:
         """Take in payments of the store. The same one may come twice, if it changed meanwhile."""
         self._deal(_STORED, payments)
 
+    def put_worked(self, work: Stored) -> None:
+        """Take in the work on a queued payment. It too may come twice."""
+        self._deal(_WORKED, [work])
+
     def put_unknown(self, row: BillRow) -> None:
         """Take in a row of the bill that cannot be compared, as a finding."""
-        self._put_found([_in_the_bill(Problem.UNKNOWN_STATE, (*row, None))])
+        self._deal(_UNKNOWN, [(*row, None)])
 
     def compare(self, since: float, until: float, progress: Callable[[int], object]) -> None:
         """
@@ -154,8 +162,9 @@ class Comparison:
             self._database.execute(_INDEX)
         compared = 0
         for pile in range(_PILES):
-            billed, stored = self._take(pile, _BILLED), self._take(pile, _STORED)
-            self._put_found(_disagreeing(billed, stored, since, until))
+            billed, unknown = self._take(pile, _BILLED), self._take(pile, _UNKNOWN)
+            stored, worked = self._take(pile, _STORED), self._take(pile, _WORKED)
+            self._put_found(_disagreeing(billed, unknown, stored, worked, since, until))
             compared += len(billed)
             progress(compared)
 
@@ -196,21 +205,29 @@ class Comparison:
                 self._database.execute(_FIND, (one.problem.value, *one[1:]))
 
 
-def _disagreeing(billed: list[Billed], stored: list[Stored], since: float, until: float) -> Iterator[_Found]:
-    known: dict[tuple[str, str], Stored] = {}
-    for record in stored:
-        key = record[:2]
-        before = known.get(key)
-        # What changed while the store was read may be there as it was and as it is. Done is final.
-        if before is None or before[2] != DONE:
-            known[key] = record
+def _disagreeing(
+    billed: list[Billed],
+    unknown: list[Billed],
+    stored: list[Stored],
+    worked: list[Stored],
+    since: float,
+    until: float,
+) -> Iterator[_Found]:
+    known, work = _latest(stored), _latest(worked)
     lines: dict[tuple[str, str], int] = {}
     for payment in billed:
         line, _, mch_id, _, transaction_id, out_trade_no, _, _, _, fingerprint = payment
-        first = lines.setdefault((mch_id, transaction_id), line)
+        key = mch_id, transaction_id
+        first = lines.setdefault(key, line)
         if first != line:
             raise BadBill(f"{shown(transaction_id)} is in line {first} too", line, "微信订单号")
-        found = known.get((mch_id, transaction_id))
+        found, queued = known.get(key), work.get(key)
+        if queued and queued[2] != DONE and (found is None or found[2] == DONE):
+            # What is done is that it was queued.
+            _, _, standing, order_no, first_seen, last_error, _ = queued
+            first_seen = found[4] if found else first_seen
+            yield _in_the_bill(Problem(standing), payment, order_no, first_seen, last_error, before_key=_WORK)
+            continue
         if found is None:
             yield _in_the_bill(Problem.NEVER_CLAIMED, payment)
             continue
@@ -221,12 +238,28 @@ def _disagreeing(billed: list[Billed], stored: list[Stored], since: float, until
             yield _in_the_bill(Problem.OTHER_ORDER, payment, order_no, first_seen)
         elif fingerprint not in (None, settled):
             yield _in_the_bill(Problem.OTHER_AMOUNT, payment, order_no, first_seen)
+    for row in unknown:
+        yield _in_the_bill(Problem.UNKNOWN_STATE, row)
+        line, _, mch_id, _, transaction_id, *_ = row
+        lines[mch_id, transaction_id] = line
     for key, (mch_id, transaction_id, standing, order_no, first_seen, _, _) in known.items():
         if standing == DONE and since <= first_seen < until and key not in lines:
             yield _Found(
-                Problem.NOT_IN_BILL, None, "", mch_id, "", transaction_id, order_no, "", 0, order_no,
-                first_seen, "",
+                Problem.NOT_IN_BILL, payment_key(mch_id, transaction_id, order_no, "SUCCESS"), None, "",
+                mch_id, "", transaction_id, order_no, "", 0, order_no, first_seen, "",
             )  # fmt: skip
+
+
+def _latest(stored: list[Stored]) -> dict[tuple[str, str], Stored]:
+    known: dict[tuple[str, str], Stored] = {}
+    for record in stored:
+        key = record[:2]
+        before = known.get(key)
+        # What changed while the store was read may be there as it was and as it is. Done is final; a refund
+        # counts only where nothing else is known of the payment.
+        if before is None or before[2] == _REFUNDED or (before[2] != DONE and record[2] != _REFUNDED):
+            known[key] = record
+    return known
 
 
 def _in_the_bill(
@@ -235,11 +268,15 @@ def _in_the_bill(
     order_no: str = "",
     first_seen: float | None = None,
     last_error: str = "",
+    *,
+    before_key: str = "",
 ) -> _Found:
     line, paid_at, mch_id, sub_mch_id, transaction_id, out_trade_no, _, fee_type, hundredths, _ = payment
+    result = "REFUND" if problem is Problem.REFUNDED else "SUCCESS"
     return _Found(
-        problem, line, paid_at, mch_id, sub_mch_id, transaction_id, out_trade_no, fee_type, hundredths,
-        order_no, first_seen, last_error,
+        problem, before_key + payment_key(mch_id, transaction_id, out_trade_no, result), line, paid_at,
+        mch_id, sub_mch_id, transaction_id, out_trade_no, fee_type, hundredths, order_no, first_seen,
+        last_error,
     )  # fmt: skip
 
 

@@ -13,7 +13,8 @@ class Problem(Enum):
 
     #: In the bill, and the store knows nothing of it: no notification came, or it was forgotten since.
     NEVER_CLAIMED = "never_claimed"
-    #: In the bill, claimed and not done: the handler failed, or its process died.
+    #: In the bill, claimed and not done: the handler failed, or its process died. So too if it was
+    #: queued and its work failed.
     UNSETTLED = "unsettled"
     #: In the bill, and somebody is at it just now.
     IN_PROGRESS = "in_progress"
@@ -21,6 +22,9 @@ class Problem(Enum):
     OTHER_AMOUNT = "other_amount"
     #: In the bill and done, but for another order.
     OTHER_ORDER = "other_order"
+    #: In the bill; the store has settled only that it was refunded since. Look at the order yourself: a
+    #: query tells no more.
+    REFUNDED = "refunded"
     #: Done, of the days of the bill, and not in it.
     NOT_IN_BILL = "not_in_bill"
     #: A row whose 交易状态 this library does not know: look at it yourself.
@@ -31,7 +35,8 @@ class Finding(NamedTuple):
     """A payment on which bill and store do not agree."""
 
     problem: Problem
-    #: The natural key, which :meth:`~wxnotify.idempotency.Store.find` takes.
+    #: What the store has it under, for :meth:`~wxnotify.idempotency.Store.find`: the natural key, after
+    #: ``work/`` if it was queued and its work is not done.
     key: str
     mch_id: str
     transaction_id: str
@@ -88,8 +93,9 @@ class Report:
     settled: int
     #: What was looked at in the store, of every kind.
     records: int
-    #: The first and the last day, at UTC+8, of which payments not in the bill were looked for; None if
-    #: they were not.
+    #: The first and the last day, at UTC+8, of which payments not in the bill were looked for. None if
+    #: they were not, because the bill is not *whole*, or has no payments and *mch_id* or *day* was left
+    #: out. Without a finding, all that is in the bill agrees then, and nothing else is known.
     days: tuple[date, date] | None
     #: How many findings there are of each problem that there is.
     counts: dict[Problem, int]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import date, datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from .._fields import beijing
 from .._payments import payment_fingerprint
@@ -26,7 +26,6 @@ _DAY_SECONDS: Final = 86_400.0
 _EVERY: Final = 10_000
 #: How many records of an awaited store are taken in at once.
 _BATCH: Final = 500
-_PARTS_OF_A_KEY: Final = 4
 _OF_NO_PAYMENT_IN_THE_BILL: Final = (Problem.NOT_IN_BILL, Problem.UNKNOWN_STATE)
 
 _Result = TypeVar("_Result")
@@ -65,12 +64,12 @@ def reconcile(
         store: The one the receiver uses.
 
         mch_id: The merchant whose bill it is; a bill of another one is refused.
-            If left out, it is the bill that says whose it is. One without
-            payments does not say so.
+            If left out, it is the bill that says whose it is.
 
         day: The day of the bill, at UTC+8; payments of another one are refused.
             If left out, the bill is taken to be of all days from its earliest
-            payment to its latest.
+            payment to its latest. A bill without payments says neither whose it
+            is nor of which day: name both, or nothing is looked for.
 
         whole: False if the bill does not hold all that the merchant was paid,
             because it was asked for one sub-merchant or one device. What it does
@@ -86,15 +85,18 @@ def reconcile(
         clock: Gives the present as an aware datetime, to tell whose lease runs.
 
     Returns:
-        The report. Close it.
+        The report. Close it. Where its ``days`` is None, what the store settled and
+        the bill has not was not looked for.
 
     Raises:
         BadBill: If the bill is none of type ALL or SUCCESS, is cut off, disagrees
             with its own summary, or has a value that cannot be read. Nothing
             is reported of it then.
 
-        ConfigurationError: If *slack* cannot be used, or there is no room for
-            the temporary file.
+        TypeError: If *bill* is none of these, or gives anything but bytes.
+
+        ConfigurationError: If another argument cannot be used, or there is no room
+            for the temporary file.
 
         StoreUnavailable: If the store cannot be read.
 
@@ -107,7 +109,7 @@ def reconcile(
     run = _Run(bill, mch_id, day, whole, slack, on_progress, clock)
     try:
         run.read_bill()
-        run.take(store.records())
+        run.take(_records(store, Iterable, "is asynchronous: await reconcile_async()"))
         return run.compare()
     except BaseException:
         run.comparison.close()
@@ -138,7 +140,7 @@ async def reconcile_async(
     try:
         await run.elsewhere(run.read_bill)
         batch: list[Record] = []
-        async for record in store.records():
+        async for record in _records(store, AsyncIterable, "blocks: call reconcile()"):
             batch.append(record)
             if len(batch) == _BATCH:
                 run.take(batch)
@@ -163,8 +165,7 @@ class _Run:
         on_progress: Callable[[Progress], object] | None,
         clock: Callable[[], datetime],
     ) -> None:
-        if isinstance(slack, bool) or not isinstance(slack, (int, float)) or not 0 <= slack < _DAY_SECONDS:
-            raise ConfigurationError("slack is a number of seconds, 0 or more and less than a day")
+        _check(mch_id, day, slack)
         self._lines = BillLines(bill)
         self._rows = BillRows(self._lines)
         self._mch_id, self._day, self._whole, self._slack = mch_id, day, whole, slack
@@ -198,7 +199,8 @@ class _Run:
         self.comparison.put_billed(self._billed())
         self._say("bill", self._rows.states.total())
         first, last = self._day or _day(self._rows.earliest), self._day or _day(self._rows.latest)
-        if first and last and self._whole:
+        # Of a bill without payments nobody may have said whose it is.
+        if first and last and self._whole and self._merchants:
             self._days = first, last
 
     def take(self, records: Iterable[Record]) -> None:
@@ -249,27 +251,56 @@ class _Run:
             if self._records % _EVERY == 0:
                 self._say("store", self._records)
             self._records += 1
-            parts = record.key.split("/")
-            if len(parts) != _PARTS_OF_A_KEY:
+            queued, standing, last_error = False, DONE, ""
+            match record.key.split("/"):
+                case ["payment", mch_id, transaction_id, "SUCCESS"]:
+                    pass
+                case ["payment", mch_id, transaction_id, "REFUND"] if record.state is State.DONE:
+                    standing = Problem.REFUNDED.value
+                case ["work", "payment", mch_id, transaction_id, "SUCCESS"]:
+                    queued = True
+                case _:
+                    continue
+            if mch_id not in merchants:
                 continue
-            kind, mch_id, transaction_id, result = parts
-            if kind != "payment" or result != "SUCCESS" or mch_id not in merchants:
-                continue
-            standing, last_error = DONE, ""
             if record.state is not State.DONE:
                 leased = record.state is State.PENDING and record.lease_until > now
                 standing = (Problem.IN_PROGRESS if leased else Problem.UNSETTLED).value
                 last_error = record.last_error
-            yield (
+            stored = (
                 mch_id, transaction_id, standing, record.order_no, record.first_seen.timestamp(),
                 last_error, record.fingerprint,
             )  # fmt: skip
+            if queued:
+                self.comparison.put_worked(stored)
+            else:
+                yield stored
 
     def _say(self, stage: Literal["bill", "store", "compare"], count: int) -> None:
         if self._stopped:
             raise _Stopped
         if self._on_progress:
             self._on_progress(Progress(stage, count, self._lines.bytes_read))
+
+
+def _check(mch_id: object, day: object, slack: object) -> None:
+    if mch_id is not None and (not isinstance(mch_id, str) or not mch_id):
+        raise ConfigurationError(f"mch_id is the merchant's number as text, not {shown(mch_id)}")
+    # A datetime is a date too, but at which offset from UTC?
+    if day is not None and (not isinstance(day, date) or isinstance(day, datetime)):
+        raise ConfigurationError(f"day is a datetime.date, the day at UTC+8, not {shown(day)}")
+    if isinstance(slack, bool) or not isinstance(slack, (int, float)) or not 0 <= slack < _DAY_SECONDS:
+        raise ConfigurationError("slack is a number of seconds, 0 or more and less than a day")
+
+
+def _records(store: Any, kind: Any, advice: str) -> Any:
+    if isinstance(store, type) or not callable(getattr(store, "records", None)):
+        what = f"the class {store.__name__}" if isinstance(store, type) else type(store).__name__
+        raise ConfigurationError(f"store is the one the receiver uses, not {what}")
+    records = store.records()
+    if not isinstance(records, kind):
+        raise ConfigurationError(f"{type(store).__name__} {advice}")
+    return records
 
 
 def _day(paid_at: str) -> date | None:
