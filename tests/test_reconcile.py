@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from wxnotify.errors import BadBill, ConfigurationError, NotSettled, StoreUnavailable
-from wxnotify.idempotency import Record, State
+from wxnotify.idempotency import QUEUED, Record, State
 from wxnotify.inbox import Inbox
 from wxnotify.reconcile import Finding, Problem, Progress, Report, _comparison, reconcile, reconcile_async
 from wxnotify.reconcile import _reconciling as module
@@ -337,6 +337,29 @@ def test_a_payment_that_was_queued_and_whose_work_failed(books):
     assert found.key == f"work/payment/{MCH_ID}/{transaction(1)}/SUCCESS"
 
 
+def test_what_was_queued_and_nobody_began(books):
+    books.store.complete(books.claim(1), retain=RETAIN, result=QUEUED)
+    seen, books.now = books.now, books.now + HOUR
+    with books.report([payment(1)]) as report:
+        (found,) = report
+        assert (found.problem, found.first_seen, report.settled) == (Problem.UNSETTLED, seen, 0)
+    assert problems(books.compare([payment(2)])) == [("never_claimed", "A-2"), ("not_in_bill", "A-1")]
+
+
+def test_what_was_queued_and_is_worked_is_settled_and_compared(books):
+    for number, fen in ((1, 100), (2, 101)):
+        books.store.complete(books.claim(number, fen), retain=RETAIN, result=QUEUED)
+        books.store.complete(books.work(number), retain=RETAIN)
+    assert problems(books.compare([payment(1), payment(2)])) == [("other_amount", "A-2")]
+
+
+def test_a_refund_that_was_queued_settles_no_payment(books):
+    key = f"payment/{MCH_ID}/{transaction(1)}/REFUND"
+    claim = books.store.claim(key, fingerprint=bytes(32), owner=bytes(16), lease=30.0)
+    books.store.complete(claim, retain=RETAIN, result=QUEUED)
+    assert problems(books.compare([payment(1)])) == [("refunded", "A-1")]
+
+
 def test_a_payment_whose_worker_died_and_one_at_work(books):
     books.settle(1)
     books.settle(2)
@@ -404,9 +427,11 @@ def test_a_payment_the_receiver_queued_is_settled_once_the_engine_has_worked_it(
         refs: list[str] = []
         shop = Queueing(store, failing=[ValueError("out of stock")])
         assert shop.deliver() == "queued"
-        # No engine has taken it yet, and no claim says so.
+        # No engine has taken it yet.
         with reconcile(bill(rows), store) as report:
-            assert report.counts == {}
+            (found,) = report
+            assert (found.problem, found.stored_order_no) == (Problem.UNSETTLED, "A-1001")
+            assert found.key.removeprefix("work/") == refs[0]
         with pytest.raises(NotSettled):
             shop.receiver.work(refs[0])
         with reconcile(bill(rows), store) as report:

@@ -21,7 +21,7 @@ from ._flow import Complete, DoClaim, Expect, Find, Flow, Handle, Handled, HandO
 from ._kinds import KINDS
 from ._notifications import Notification
 from ._payments import Payment
-from .idempotency import Claim
+from .idempotency import QUEUED, Claim
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -283,7 +283,7 @@ def _queue(inbox: Inbox, notification: Notification, claim: Claim, setup: Setup)
         bound.put(notification.key, _packed(notification), again_in=inbox.again_after)
         if inbox.within is not None:
             finished(inbox.within(notification.key, connection))
-        bound.complete(claim, retain=setup.retain)
+        bound.complete(claim, retain=setup.retain, result=QUEUED)
     return Handled(True)
 
 
@@ -295,7 +295,7 @@ async def _queue_async(inbox: Inbox, notification: Notification, claim: Claim, s
             queued = inbox.within(notification.key, connection)
             if isinstance(queued, Awaitable):
                 await queued
-        await bound.complete(claim, retain=setup.retain)
+        await bound.complete(claim, retain=setup.retain, result=QUEUED)
     return Handled(True)
 
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "LEASE_SECONDS",
     "MIN_RETAIN_SECONDS",
+    "QUEUED",
     "RETAIN_SECONDS",
     "AsyncBound",
     "AsyncStore",
@@ -74,6 +75,8 @@ LEASE_SECONDS: Final = 30.0
 RETAIN_SECONDS: Final = 30 * 86_400.0
 #: The least: WeChat Pay sends for 24 h 4 min, and a claim forgotten sooner is a payment handled twice.
 MIN_RETAIN_SECONDS: Final = 48 * 3_600.0
+#: The result of a completion that put the work into an inbox: what is done is that it was queued.
+QUEUED: Final = "queued"
 # What "for ever" is stored as: 3,000 years, which every backend can add to its clock.
 _FOR_EVER: Final = 3_000 * 366 * 86_400.0
 #: Far above any natural key, and a size every backend can index whole.

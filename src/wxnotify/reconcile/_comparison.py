@@ -24,6 +24,7 @@ from typing import Any, Final, NamedTuple
 from .._fields import beijing
 from .._payments import payment_key
 from ..errors import BadBill, ConfigurationError, shown
+from ..idempotency import QUEUED
 from ._bills import BillRow
 from ._findings import Finding, Problem
 
@@ -50,6 +51,7 @@ _FOUND: Final = "SELECT * FROM found ORDER BY line IS NULL, line, first_seen, tr
 
 _BILLED, _UNKNOWN, _STORED, _WORKED = range(4)
 DONE: Final = "done"
+_FINAL: Final = (DONE, QUEUED)
 _REFUNDED: Final = Problem.REFUNDED.value
 #: What the key of the work on a queued notification begins with.
 _WORK: Final = "work/"
@@ -97,7 +99,7 @@ class _Found(NamedTuple):
 #: The values of a :class:`BillRow` that is a payment, and its fingerprint; None if its amount cannot be
 #: compared.
 Billed = tuple[Any, ...]
-#: ``mch_id`` and ``transaction_id`` of a payment in the store; ``DONE`` or what is the matter;
+#: ``mch_id`` and ``transaction_id`` of a payment in the store; ``DONE``, ``QUEUED`` or what is the matter;
 #: ``order_no``, ``first_seen`` in seconds since 1970, ``last_error`` and the fingerprint.
 Stored = tuple[str, str, str, str, float, str, bytes]
 #: Where a payment of each side has its transaction_id.
@@ -221,18 +223,20 @@ def _disagreeing(
         first = lines.setdefault(key, line)
         if first != line:
             raise BadBill(f"{shown(transaction_id)} is in line {first} too", line, "微信订单号")
-        found, queued = known.get(key), work.get(key)
-        if queued and queued[2] != DONE and (found is None or found[2] == DONE):
-            # What is done is that it was queued.
-            _, _, standing, order_no, first_seen, last_error, _ = queued
+        found, begun = known.get(key), work.get(key)
+        if begun and begun[2] != DONE and (found is None or found[2] in _FINAL):
+            _, _, standing, order_no, first_seen, last_error, _ = begun
             first_seen = found[4] if found else first_seen
             yield _in_the_bill(Problem(standing), payment, order_no, first_seen, last_error, before_key=_WORK)
             continue
         if found is None:
             yield _in_the_bill(Problem.NEVER_CLAIMED, payment)
             continue
+        if found[2] == QUEUED and not begun:
+            yield _in_the_bill(Problem.UNSETTLED, payment, found[3], found[4], before_key=_WORK)
+            continue
         _, _, standing, order_no, first_seen, last_error, settled = found
-        if standing != DONE:
+        if standing not in _FINAL:
             yield _in_the_bill(Problem(standing), payment, order_no, first_seen, last_error)
         elif order_no not in ("", out_trade_no):
             yield _in_the_bill(Problem.OTHER_ORDER, payment, order_no, first_seen)
@@ -243,7 +247,7 @@ def _disagreeing(
         line, _, mch_id, _, transaction_id, *_ = row
         lines[mch_id, transaction_id] = line
     for key, (mch_id, transaction_id, standing, order_no, first_seen, _, _) in known.items():
-        if standing == DONE and since <= first_seen < until and key not in lines:
+        if standing in _FINAL and since <= first_seen < until and key not in lines:
             yield _Found(
                 Problem.NOT_IN_BILL, payment_key(mch_id, transaction_id, order_no, "SUCCESS"), None, "",
                 mch_id, "", transaction_id, order_no, "", 0, order_no, first_seen, "",
@@ -257,7 +261,7 @@ def _latest(stored: list[Stored]) -> dict[tuple[str, str], Stored]:
         before = known.get(key)
         # What changed while the store was read may be there as it was and as it is. Done is final; a refund
         # counts only where nothing else is known of the payment.
-        if before is None or before[2] == _REFUNDED or (before[2] != DONE and record[2] != _REFUNDED):
+        if before is None or before[2] == _REFUNDED or (before[2] not in _FINAL and record[2] != _REFUNDED):
             known[key] = record
     return known
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 from .._fields import beijing
 from .._payments import payment_fingerprint
 from ..errors import BadBill, ConfigurationError, shown
-from ..idempotency import Record, State
+from ..idempotency import QUEUED, Record, State
 from ._bill_lines import BillLines, BillSource
 from ._bills import PAYMENT, BillRows
 from ._comparison import COMPARED, DONE, Billed, Comparison, Stored
@@ -267,6 +267,8 @@ class _Run:
                 leased = record.state is State.PENDING and record.lease_until > now
                 standing = (Problem.IN_PROGRESS if leased else Problem.UNSETTLED).value
                 last_error = record.last_error
+            elif standing is DONE and record.result == QUEUED:
+                standing = QUEUED
             stored = (
                 mch_id, transaction_id, standing, record.order_no, record.first_seen.timestamp(),
                 last_error, record.fingerprint,
