@@ -29,7 +29,7 @@ class Outcome(Enum):
     IN_PROGRESS = "in_progress"
     #: The handler outlived its lease and another delivery has taken over.
     LOST = "lost"
-    #: The same payment was told before with another amount, order or payer.
+    #: The same payment was told before with another amount, order or sub-merchant.
     CONFLICT = "conflict"
     #: It is malformed, forged, or not what the order says.
     REJECTED = "rejected"
