@@ -24,30 +24,22 @@ def new_key() -> str:
     return f"payment:1900000109:4200002024{next(_numbers):018d}:SUCCESS"
 
 
-def naive_row(key: str) -> dict[str, Any]:
-    """Give the columns of a claim of *key* as the naive clients insert them."""
+NAIVE_COLUMNS = (
+    "natural_key", "order_no", "state", "fingerprint", "owner", "generation", "attempts", "lease_until",
+    "first_seen", "updated", "retain_until", "last_error", "result",
+)  # fmt: skip
+
+
+def naive_row(key: str) -> tuple[Any, ...]:
+    """Give a claim of *key* as the naive clients insert it."""
     now = time.time()
-    return {
-        "natural_key": key,
-        "order_no": ORDER,
-        "state": "pending",
-        "fingerprint": FINGERPRINT,
-        "owner": os.urandom(16),
-        "generation": 1,
-        "attempts": 1,
-        "lease_until": now + LEASE_SECONDS,
-        "first_seen": now,
-        "updated": now,
-        "retain_until": 0.0,
-        "last_error": "",
-        "result": "",
-    }
+    return key, ORDER, "pending", FINGERPRINT, os.urandom(16), 1, 1, now + 30, now, now, 0.0, "", ""
 
 
 def naive_insert(table: str, parameter: str) -> str:
-    """Give the INSERT of such a row; *parameter* is how the database's client writes one, as ``:{}``."""
-    names = list(naive_row(""))
-    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join(map(parameter.format, names))})"
+    """Give the INSERT of such a row; *parameter* is how the database's client writes one."""
+    places = ", ".join([parameter] * len(NAIVE_COLUMNS))
+    return f"INSERT INTO {table} ({', '.join(NAIVE_COLUMNS)}) VALUES ({places})"
 
 
 def claim_of(store: Store, key: str) -> Claim:

@@ -41,6 +41,7 @@ from typing import Any, NamedTuple
 from rounds import Figure, show
 
 from wxnotify._payments import payment_fingerprint, payment_key
+from wxnotify.idempotency import QUEUED
 from wxnotify.reconcile import Problem, reconcile
 from wxnotify.stores.sqlite import SQLiteStore
 
@@ -137,8 +138,8 @@ def write_store(path: Path, rows: int, inbox: bool) -> dict[str, int]:
             key = payment_key(MCH_ID, transaction_id, paid.out_trade_no, "SUCCESS")
             fingerprint = payment_fingerprint("", paid.out_trade_no, fen, "CNY")
             times = (seen + 30, seen, seen + 0.1, seen + 30 * 86_400)
-            for stored in (key, f"work/{key}") if inbox else (key,):
-                yield stored, paid.out_trade_no, "done", fingerprint, os.urandom(16), 1, 1, *times, "", ""
+            for stored, result in ((key, QUEUED), (f"work/{key}", "")) if inbox else ((key, ""),):
+                yield stored, paid.out_trade_no, "done", fingerprint, os.urandom(16), 1, 1, *times, "", result
 
     with sqlite3.connect(path) as connection:
         places = ", ".join("?" * len(columns.split(",")))

@@ -150,7 +150,9 @@ def _sqlalchemy(database: Callable[[], AbstractContextManager[str]], driver: str
         def notification(*, with_order: bool) -> None:
             key = as_stored(contenders.new_key())
             with engine.begin() as connection:
-                connection.execute(insert, contenders.naive_row(key))
+                connection.execute(
+                    insert, dict(zip(contenders.NAIVE_COLUMNS, contenders.naive_row(key), strict=True))
+                )
             if with_order:
                 with engine.begin() as connection:
                     change(connection)
@@ -175,7 +177,7 @@ def _sqlalchemy(database: Callable[[], AbstractContextManager[str]], driver: str
 def _psycopg(url: str) -> Iterator[Callable[[], None]]:
     import psycopg
 
-    insert = contenders.naive_insert("naive_claims", "%({})s")
+    insert = contenders.naive_insert("naive_claims", "%s")
     with psycopg.connect(url, autocommit=True) as connection:
 
         def call() -> None:

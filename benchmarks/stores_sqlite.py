@@ -27,7 +27,7 @@ from wxnotify.stores.sqlite import SQLiteStore
 
 WRITERS = 8
 TURNS = 4
-_INSERT = contenders.naive_insert("wxnotify_claims", ":{}")
+_INSERT = contenders.naive_insert("wxnotify_claims", "?")
 JOURNALS = {"rollback journal": "DELETE", "WAL": "WAL"}
 
 

@@ -364,6 +364,19 @@ def test_what_an_error_says_is_cut():
         assert len(str(refused(content.encode()))) < 200
 
 
+def test_an_error_is_not_read_to_its_end():
+    given = 0
+
+    def endless():
+        nonlocal given
+        while True:
+            given += _PIECE
+            yield b"<" * _PIECE
+
+    assert refused(endless()).code == "bad_bill"
+    assert given <= 2 * _PIECE
+
+
 def test_a_file_without_line_ends_is_not_read_into_memory():
     given = 0
 

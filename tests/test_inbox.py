@@ -24,7 +24,7 @@ import pytest
 from wxnotify import Event, Expected, Outcome, Payment, Receiver, build_reply
 from wxnotify import parse_order_query as parse_query
 from wxnotify.errors import ConfigurationError, NotSettled, StoreError, StoreUnavailable, UnknownWork
-from wxnotify.idempotency import State
+from wxnotify.idempotency import QUEUED, State
 from wxnotify.inbox import Inbox, unpack
 from wxnotify.stores.memory import MemoryStore
 from wxnotify.stores.sqlite import SQLiteStore
@@ -76,6 +76,13 @@ def test_success_is_said_once_the_notification_is_durably_in_the_inbox(desk: Des
     assert event.outcome is Outcome.QUEUED
     assert not event.work
     assert (event.attempts, event.out_trade_no, event.key_index) == (1, "A-1001", 1)
+
+
+def test_the_claim_says_that_what_is_done_is_that_it_was_queued(desk: Desk) -> None:
+    desk.open().deliver()
+    assert desk.subject.find(REF).result == QUEUED
+    desk.work()
+    assert (desk.subject.find(REF).result, desk.subject.find(WORK).result) == (QUEUED, "")
 
 
 def test_duplicates_are_told_success_and_queued_once(desk: Desk) -> None:

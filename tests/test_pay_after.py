@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 from datetime import datetime, timedelta, timezone
 
 import pytest
 
 from wxnotify import PayAfter
+from wxnotify.inbox import pack, unpack
 from wxnotify.testing import APPID, KEY, MCH_ID, notification
 
 from .kinds import PAY_AFTER, PAY_AFTER_CONTENT, TRANSACTION_ID, changed, pay_after, verified
@@ -113,6 +115,13 @@ def test_an_event_that_tells_something_else_is_another(name):
 def test_an_odd_time_costs_no_event():
     fields = verified(notification({**PAY_AFTER, "event_create_time": "soon"}))
     assert PayAfter._of(fields, PAY_AFTER_CONTENT).event_create_time is None
+
+
+def test_which_apiv3_key_opened_it_is_kept_when_it_is_stored_or_pickled():
+    one = PayAfter._of(verified(notification(PAY_AFTER)), PAY_AFTER_CONTENT, 1)
+    assert one.apiv3_key_index == 1
+    assert pickle.loads(pickle.dumps(one)).apiv3_key_index == 1
+    assert unpack(one.key, pack(one)).apiv3_key_index == 1
 
 
 def test_an_event_says_nothing_of_its_keys():

@@ -29,6 +29,7 @@ from wxnotify.stores.memory import MemoryStore
 from wxnotify.testing import APPID, KEY, MCH_ID, notification
 
 from .receiving import ORDER, SUCCESS, FaultyStore, Shop
+from .receiving_kinds import both, posted
 
 PAID = notification()
 OTHER_KEY = "another-test-key-0123456789abcde"
@@ -158,6 +159,17 @@ def test_what_is_not_authentic_names_nothing_in_its_event() -> None:
         "",
     )
     assert (event.kind, event.key, event.key_index) == ("", "", None)
+
+
+def test_an_event_is_one_line_of_the_log_whatever_it_names(caplog: pytest.LogCaptureFixture) -> None:
+    shop = Shop(merchants=both())
+    with caplog.at_level(logging.DEBUG, "wxnotify"):
+        shop.receiver.receive(posted("A.B\nwxnotify: handled", {"a": "b"}, id="EV-1\nhandled"))
+    (record,) = caplog.records
+    (event,) = shop.events
+    assert "\n" not in record.getMessage()
+    assert "notification_id=EV-1\\nhandled" in record.getMessage()
+    assert (event.code, event.event_type) == ("bad_field", "")
 
 
 @pytest.mark.parametrize("odd", ["A/1001", "A" * 33, "订单"])

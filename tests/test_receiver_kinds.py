@@ -356,7 +356,9 @@ def test_merchants_whose_refunds_nothing_tells_apart_are_refused_a_handler_for_r
     same = f"{MCH_ID} and {SUB_MCH_ID} have the same APIv2 key"
     with pytest.raises(ConfigurationError, match=same) as refusal:
         shop.receiver.on("refund")
-    assert not leaked(KEY, "\n".join(words_of_refusal(refusal.value)))
+    words = "\n".join(words_of_refusal(refusal.value))
+    assert not leaked(KEY, words)
+    assert not leaked(Key(KEY)._ecb_key().decode(), words)
 
 
 def test_a_merchant_may_have_a_key_twice_and_another_merchant_none():

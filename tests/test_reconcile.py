@@ -513,6 +513,19 @@ def test_a_bill_of_another_merchant_is_refused(books):
     assert (refusal.value.line, refusal.value.column) == (3, "商户号")
 
 
+@pytest.mark.parametrize("state", ["REFUND", "REVOKED"])
+def test_a_refund_of_another_merchant_is_in_another_merchants_bill(books, state):
+    with pytest.raises(BadBill) as refusal:
+        books.compare([payment(1, 商户号="1900000110", 交易状态=state)], mch_id=MCH_ID)
+    assert (refusal.value.line, refusal.value.column) == (2, "商户号")
+
+
+def test_a_bill_of_refunds_says_whose_it_is(books):
+    books.settle(2)
+    with books.report([refund(1)], day=DAY) as report:
+        assert (problems(report), report.days) == ([("not_in_bill", "A-2")], (DAY, DAY))
+
+
 def test_a_bill_of_another_day_is_refused(books):
     assert books.compare([payment(1)], day=DAY) != []
     with pytest.raises(BadBill) as refusal:

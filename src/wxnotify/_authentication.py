@@ -38,7 +38,7 @@ class Received(NamedTuple):
     #: Several for a combined order; the one that is not the merchant's, if that is why it is refused.
     notifications: tuple[Notification, ...] = ()
     merchant: Merchant | None = None
-    #: What is authentic of it, refused or not.
+    #: What is proven of it, refused or not.
     source: Source | None = None
     error: NotifyError | None = None
 

@@ -93,12 +93,13 @@ class Event(NamedTuple):
     status: int
     #: What was wrong, in words; names no secret. Empty where nothing was.
     detail: str = ""
-    #: ``payment``, ``refund``, ...; empty until the fields are authentic, and so are the ids.
+    #: ``payment``, ``refund``, ...; empty where it could not be read as any. The ids are there as soon as
+    #: they are proven.
     kind: str = ""
     mch_id: str = ""
     out_trade_no: str = ""
     transaction_id: str = ""
-    #: None for what is no payment, and until the fields are authentic.
+    #: None for what is no payment, and where it could not be read as one.
     paid: bool | None = None
     #: Position of the key that matched among the merchant's keys of this dialect; None until one has.
     key_index: int | None = None
@@ -116,7 +117,7 @@ class Event(NamedTuple):
     body_sha256: str = ""
     #: True for the work on what was queued: it is no delivery, and nobody is told.
     work: bool = False
-    #: The natural key, to be found in the store by.
+    #: The natural key, to be found in the store by if it was claimed.
     key: str = ""
     #: ``APIv2`` or ``APIv3``; of a refused body what it looks like.
     dialect: str = ""
@@ -168,5 +169,10 @@ def log(logger: Logger, event: Event, error: BaseException | None) -> None:
     shown["seconds"] = f"{event.seconds:.3f}"
     if event.handler_seconds is not None:
         shown["handler_seconds"] = f"{event.handler_seconds:.3f}"
-    line = " ".join(f"{name}={value}" for name, value in shown.items())
+    line = " ".join(f"{name}={_on_one_line(value)}" for name, value in shown.items())
     logger.log(level, "%s %s", event.outcome.value, line, extra={"wxnotify": event}, exc_info=error)
+
+
+def _on_one_line(value: object) -> str:
+    text = str(value)
+    return text if text.isprintable() else repr(text)[1:-1]

@@ -254,7 +254,8 @@ class Event(Notification):
 
     Register a handler for its type, such as ``"COMPLAINT.CREATE"``, or for
     ``"event"``, which takes every event that has no handler of its own. What is
-    told is one event if type, content and ``create_time`` are the same. Which
+    told is one event if type, content and ``create_time`` are the same: a resend is
+    taken to repeat when the event was made, which no page of WeChat Pay's says. Which
     merchant, app or sub-merchant it concerns is in ``fields``, and not compared with
     the configuration: all that is known is whose key opened it.
 

@@ -53,10 +53,9 @@ class Reporter:
 
             started: When it came, on the clock.
 
-            received: How far it came; what of it is authentic is reported.
+            received: How far it came; what of it is proven is reported.
         """
         seconds = self._clock() - started
-        (notification, *_), source = (*received.notifications, None), received.source
         event = Event(
             Outcome.PROBE if isinstance(error, SignatureProbe) else Outcome.REJECTED,
             error.code,
@@ -68,10 +67,10 @@ class Reporter:
             body_sha256="" if body is None else hashlib.sha256(body).hexdigest(),
             dialect="APIv3" if received.dialect == "APIv3" else "APIv2",
         )
-        if notification is not None:
-            event = event._replace(**_told(notification))
-        elif source is not None:
-            event = event._replace(**_ids(source), **_proof(source))
+        if received.notifications:
+            event = event._replace(**_told(received.notifications[0]))
+        elif received.source is not None:
+            event = event._replace(**_ids(received.source), **_proof(received.source))
         self._emit(event, None)
 
     def settled(
@@ -153,11 +152,13 @@ def _proof(source: Source) -> dict[str, Any]:
 
 
 def _ids(source: Source) -> dict[str, Any]:
-    # Of what is authentic and could not be read as any kind.
-    ids = {"mch_id": source.mch_id, "event_type": getattr(source, "event_type", "")}
+    # Of what could not be read as any kind.
+    ids = {"mch_id": source.mch_id}
     for name in ("out_trade_no", "transaction_id"):
         with suppress(NotifyError):
             ids[name] = shaped(name, text(source, name))
+    with suppress(NotifyError):
+        ids["event_type"] = shaped("event_type", getattr(source, "event_type", ""))
     return ids
 
 

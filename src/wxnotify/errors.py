@@ -298,6 +298,8 @@ class BadCiphertext(UntrustedError):
     """No key of the merchant decrypts it: another key, or it was changed on its way."""
 
     code = "bad_ciphertext"
+    #: Of the platform key that signed an APIv3 resource; empty elsewhere.
+    serial = ""
 
 
 class ExtraMissing(NotifyError, ImportError):

@@ -107,7 +107,7 @@ def test_what_was_queued_and_is_not_worked_is_said_to_be(settled, output):
     assert cli.main(["reconcile", str(settled / "bill.csv")]) == 1
     printed = output()
     assert re.search(r"unsettled +A-0 ", printed)
-    assert "it was queued, and its work is not done" in printed
+    assert "it was queued and its work is not done" in printed
     assert "out of paper" in printed
 
 

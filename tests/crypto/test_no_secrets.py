@@ -19,6 +19,7 @@ from wxnotify.apiv3 import (
     MerchantPrivateKey,
     PlatformKey,
     build_order_query,
+    parse_combined_query,
     parse_order_query,
     read_order_answer,
 )
@@ -30,6 +31,7 @@ from wxnotify.testing.apiv3 import (
     MERCHANT_SERIAL,
     Posted,
     apiv3,
+    combined_query_answer,
     event,
     payment_event,
     query_answer,
@@ -73,6 +75,11 @@ def answer(name: str, one: Posted, status: int = 200, now: float = NOW) -> Case:
     return Case(name, lambda: parse_order_query(merchant(), status, one.headers, one.body, now), secrets)
 
 
+def combined_answer(name: str, one: Posted) -> Case:
+    secrets = (API_V3_KEY, PAYER, one.headers.get(SIGNATURE, ""), one.body.decode())
+    return Case(name, lambda: parse_combined_query(merchant(), 200, one.headers, one.body, NOW), secrets)
+
+
 def query(name: str, **options: object) -> Case:
     given = {"private_key": MERCHANT_PRIVATE_KEY, "serial_no": MERCHANT_SERIAL, "now": NOW, **options}
     return Case(name, lambda: build_order_query(merchant(), **given), (PRIVATE, API_V3_KEY))
@@ -102,6 +109,8 @@ CASES = [
     answer("answer_without_state", query_answer(now=NOW, trade_state=None)),
     answer("answer_of_another", query_answer(now=NOW, mchid="1")),
     answer("answer_that_cannot_tell", genuine(json.dumps({"code": "X", "openid": PAYER}).encode()), 404),
+    combined_answer("combined_answer_about_one_order", query_answer(now=NOW)),
+    combined_answer("combined_answer_forged", with_headers(combined_query_answer(now=NOW), Nonce="x")),
     query("query", out_trade_no="A-1001"),
     query("query_of_nothing"),
     query("query_of_an_odd_number", out_trade_no=".."),

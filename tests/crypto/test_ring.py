@@ -12,10 +12,18 @@ from wxnotify import Key, Merchant
 from wxnotify.apiv3 import APIv3, PlatformKey, _ring
 from wxnotify.errors import BadCiphertext, ConfigurationError, NotifyError
 from wxnotify.testing import KEY, apiv3_keys
-from wxnotify.testing.apiv3 import API_V3_KEY, PUBLIC_KEY_ID, SERIAL, apiv3, payment_event, platform_keys
+from wxnotify.testing.apiv3 import (
+    API_V3_KEY,
+    PUBLIC_KEY_ID,
+    SERIAL,
+    apiv3,
+    payment_event,
+    platform_keys,
+    signed,
+)
 
 from ..support import code_of, either
-from .posting import NOW, merchant, opened, with_headers
+from .posting import NOW, merchant, opened, resealed, with_headers
 from .test_platform_keys import certificate_pem_of, public_pem_of
 
 CERTIFICATE, PUBLIC_KEY = platform_keys()
@@ -166,6 +174,31 @@ def test_it_is_told_too_where_another_merchants_ring_knows_the_serial_and_no_key
     with pytest.raises(BadCiphertext, match=f"1900000111, whose ring lacks platform key {PUBLIC_KEY_ID}"):
         APIv3.open([knows, Merchant("1900000111", "wx1", apiv3=lacks)], moved.body, moved.headers, NOW)
     assert told == {"1900000110": [], "1900000111": [PUBLIC_KEY_ID]}
+
+
+def test_headers_that_can_be_read_once_are_enough():
+    told = []
+    shop = merchant(apiv3(on_unknown_serial=told.append))
+    refusal = either(APIv3.open, [shop], UNKNOWN.body, iter(UNKNOWN.headers.items()), NOW)
+    assert (refusal.code, len(told)) == ("unknown_serial", 1)
+
+
+def test_of_many_merchants_whose_ring_lacks_the_serial_three_are_named():
+    knows = Merchant("1900000000", "wx1", apiv3=apiv3(OTHER_V3_KEY))
+    lacking = [Merchant(f"19{n:08}", "wx1", apiv3=APIv3(API_V3_KEY, CERTIFICATE)) for n in range(1, 51)]
+    moved = payment_event(now=NOW, options={"serial": PUBLIC_KEY_ID})
+    refusal = either(APIv3.open, [knows, *lacking], moved.body, moved.headers, NOW)
+    assert "for 1900000001, 1900000002, 1900000003 and 47 more, whose ring lacks" in str(refusal)
+
+
+def test_it_is_not_told_of_what_no_platform_key_would_mend():
+    told = []
+    knows = Merchant("1900000110", "wx1", apiv3=apiv3(OTHER_V3_KEY))
+    lacks = Merchant("1900000111", "wx1", apiv3=APIv3(API_V3_KEY, CERTIFICATE, on_unknown_serial=told.append))
+    odd = resealed(payment_event(now=NOW), ciphertext="no base64 *")
+    moved = signed(odd.body, now=NOW, serial=PUBLIC_KEY_ID)
+    refusal = either(APIv3.open, [knows, lacks], moved.body, moved.headers, NOW)
+    assert (refusal.code, told) == ("bad_ciphertext", [])
 
 
 def test_it_is_not_told_of_what_no_key_decrypts_where_every_ring_knows_the_serial():

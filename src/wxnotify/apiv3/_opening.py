@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 WINDOW_SECONDS: Final = 300
 _SM2: Final = "WECHATPAY2-SM2-WITH-SM3"
 _WHAT: Final = "an APIv3 notification"
+#: How many merchants a message names.
+_NAMED: Final = 3
 _CIPHERS: Final = {"AEAD_AES_256_GCM": aes_256_gcm_decrypt, "AEAD_SM4_GCM": sm4_gcm_decrypt}
 # What a resource calls the merchant it belongs to.
 _OWNERS: Final = ("mchid", "sp_mchid", "combine_mchid", "mch_id")
@@ -57,9 +59,10 @@ def open_notification(
     serial, able = check_signature(holders, body, headers, now)
     envelope = read_json(body)
     require(envelope, ("id", "event_type", "resource"), _WHAT)
-    lacking = [holder.mch_id for holder in holders if holder.apiv3._find(serial) is None]
-    hint = f"; or it is for {' or '.join(lacking)}, whose ring lacks platform key {serial}" * bool(lacking)
-    content, mch_id, key_index = _opened(able, envelope, hint)
+    opened = _opened(able, envelope)
+    if isinstance(opened, BadCiphertext):
+        raise _signed_by(serial, opened, holders)
+    content, mch_id, key_index = opened
     return VerifiedResource._make(
         content,
         mch_id=mch_id,
@@ -120,8 +123,8 @@ def _matching(keys: set[PlatformKey], signed: SignatureHeaders, body: bytes) -> 
 
 
 def _opened(
-    holders: Sequence[Holder], envelope: Mapping[str, Any], hint: str
-) -> tuple[dict[str, Any], str, int]:
+    holders: Sequence[Holder], envelope: Mapping[str, Any]
+) -> tuple[dict[str, Any], str, int] | BadCiphertext:
     algorithm = text(envelope, "resource", "algorithm")
     decrypt = _CIPHERS.get(algorithm)
     if decrypt is None:
@@ -147,12 +150,21 @@ def _opened(
             # Two merchants may have one APIv3 key; then it is the one that is named.
             if any(content.get(name) == holder.mch_id for name in _OWNERS):
                 return content, holder.mch_id, key_index
-    if opened is None:
-        raise BadCiphertext(
-            f"resource: {problem} ({tried} key{'s' * (tried > 1)} tried); make sure that it is the APIv3 key "
-            f"and not the APIv2 key{hint}"
-        )
-    return opened
+    return opened or BadCiphertext(
+        f"resource: {problem} ({tried} key{'s' * (tried > 1)} tried); make sure that it is the APIv3 key "
+        "and not the APIv2 key"
+    )
+
+
+def _signed_by(serial: str, refusal: BadCiphertext, holders: Sequence[Holder]) -> BadCiphertext:
+    """Say of what was signed, and no key decrypted, whose keys were not tried."""
+    lacking = [holder.mch_id for holder in holders if holder.apiv3._find(serial) is None]
+    if lacking:
+        more = f" and {len(lacking) - _NAMED} more" * (len(lacking) > _NAMED)
+        named = ", ".join(lacking[:_NAMED]) + more
+        refusal = BadCiphertext(f"{refusal}; or it is for {named}, whose ring lacks platform key {serial}")
+    refusal.serial = serial
+    return refusal
 
 
 def without_frames(refusal: NotifyError) -> NotifyError:

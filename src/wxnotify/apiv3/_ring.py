@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Final, NoReturn, Protocol
 
-from .._headers import Headers, read_signature_headers
+from .._headers import Headers
 from .._keys import AnyKey, Key, as_keys
 from .._resources import VerifiedResource
 from ..errors import BadCiphertext, ConfigurationError, NotifyError, UnknownSerial
@@ -168,13 +168,12 @@ class APIv3:
             return open_notification(holders, body, headers, now)
         except NotifyError as refused:
             refusal = refused
-        if isinstance(refusal, (UnknownSerial, BadCiphertext)):
-            # Of what no key decrypts, too: it may be for a merchant whose ring lacks the key that signed it.
-            serial = read_signature_headers(headers).serial
-            for holder in holders:
-                if holder.apiv3._find(serial) is None:
-                    holder.apiv3._tell(serial, now)
         del body, headers
+        # Of what no key decrypts, too: it may be for a merchant whose ring lacks the key that signed it.
+        if isinstance(refusal, (UnknownSerial, BadCiphertext)) and refusal.serial:
+            for holder in holders:
+                if holder.apiv3._find(refusal.serial) is None:
+                    holder.apiv3._tell(refusal.serial, now)
         raise without_frames(refusal)
 
     def _find(self, serial: str) -> PlatformKey | None:

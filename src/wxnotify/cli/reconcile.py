@@ -14,6 +14,7 @@ from ..reconcile import SLACK_SECONDS, Finding, Problem, Progress, Report, recon
 from .claims import add_most_option
 from .store_option import add_store_option, opened_store
 from .terminal import CannotRun, Colour, Terminal, pad, printable
+from .verify import standard_input
 
 _COLOURS: Final[dict[Problem, Colour]] = {
     Problem.NEVER_CLAIMED: "red",
@@ -27,7 +28,7 @@ _COLOURS: Final[dict[Problem, Colour]] = {
 }
 _MEANINGS: Final = {
     Problem.NEVER_CLAIMED: "paid, and the store knows nothing of it: query the order, and settle it",
-    Problem.UNSETTLED: "paid and claimed, and not done: see its last error, query the order",
+    Problem.UNSETTLED: "paid and claimed, and not done: mend what its last error says, query the order",
     Problem.IN_PROGRESS: "paid, and somebody is at it just now: look again in a minute",
     Problem.OTHER_AMOUNT: "done with another amount, currency or sub-merchant than was paid",
     Problem.OTHER_ORDER: "done for another order than was paid",
@@ -95,14 +96,14 @@ def run(arguments: argparse.Namespace) -> int:
     with report:
         if report.days is None and not arguments.part and not report.counts:
             raise CannotRun(
-                "the bill has no payments, so it does not say whose it is and of which day: "
+                "the bill has no payments, so it does not say of which day it is, and perhaps not whose: "
                 "name both, with --mch-id and --day"
             )
         return _tell(Terminal(), report, arguments.most)
 
 
 def _opened(bill: str) -> AbstractContextManager[BinaryIO]:
-    return nullcontext(sys.stdin.buffer) if bill == "-" else open(bill, "rb")
+    return nullcontext(standard_input()) if bill == "-" else open(bill, "rb")
 
 
 def _day(text: str) -> date:
@@ -151,7 +152,7 @@ def _show(terminal: Terminal, finding: Finding) -> None:
     if finding.problem is Problem.OTHER_ORDER:
         terminal.line(f"              the store has it for order {printable(finding.stored_order_no)}")
     if finding.key.startswith("work/"):
-        terminal.line("              it was queued, and its work is not done")
+        terminal.line("              it was queued and its work is not done: see docs/reconcile.md")
     if finding.last_error:
         terminal.paragraph(f"last error: {printable(finding.last_error)}", 14)
 

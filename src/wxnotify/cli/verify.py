@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 from .. import Decrypted, Notification, NotifyError, Payment, Verified, parse, verify
 from .._kinds import read_verified
@@ -57,10 +58,17 @@ def add_file_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def standard_input() -> BinaryIO:
+    """Give standard input, if it is open."""
+    if sys.stdin is None:  # as with <&-
+        raise CannotRun("standard input is closed")
+    return sys.stdin.buffer
+
+
 def read_body(file: str) -> bytes:
     """Read a saved body, or standard input for ``-``."""
     if file == "-":
-        return sys.stdin.buffer.read()
+        return standard_input().read()
     try:
         return Path(file).read_bytes()
     except OSError as error:

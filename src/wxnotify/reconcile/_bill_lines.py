@@ -33,6 +33,7 @@ _OTHERS: Final = {
     b"<": "XML: WeChat Pay's answer was an error, or that there is no bill",
     b"{": "JSON: WeChat Pay's answer was an error, or that there is no bill",
 }
+_ANSWERS: Final = (b"<", b"{")
 _LONGEST_BEGINNING: Final = 4
 #: More than any error WeChat Pay answers with.
 _LONGEST_ANSWER: Final = 64 * 1024
@@ -110,7 +111,8 @@ class BillLines:
             beginning, pieces = _beginning(_unzipped(pieces))
         for other, what in _OTHERS.items():
             if beginning.startswith(other):
-                raise BadBill(f"this is {what}{_told(pieces)}", 1)
+                said = _said(pieces) if other in _ANSWERS else ""
+                raise BadBill(f"this is {what}{said}", 1)
         if beginning.startswith(_MARK):
             yield next(pieces)[len(_MARK) :]
         yield from pieces
@@ -188,7 +190,7 @@ def _perhaps_gbk(block: bytes) -> str:
     return " but GBK, as spreadsheets save it" if gbk else ""
 
 
-def _told(pieces: Iterator[bytes]) -> str:
+def _said(pieces: Iterator[bytes]) -> str:
     """Give what an error says; the rest of an answer is nobody's business here."""
     answer = b""
     for piece in pieces:

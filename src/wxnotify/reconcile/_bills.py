@@ -134,13 +134,22 @@ class BillRows:
     Whatever is no refund and nothing revoked is given: look at its ``state``.
     The figures are whole when the iteration has come to its end.
 
+    Args:
+        lines: Its lines.
+
+        mch_id: Whose bill it must be; None takes anybody's.
+
     Raises:
         BadBill: From the iteration, if this is no trade bill, if it is cut off or
-            disagrees with its own summary, or if a value cannot be read.
+            disagrees with its own summary, if a value cannot be read, or a row is
+            another merchant's.
     """
 
-    def __init__(self, lines: BillLines) -> None:
+    def __init__(self, lines: BillLines, mch_id: str | None = None) -> None:
         self.lines = lines
+        self._mch_id = mch_id
+        #: Whose rows there are.
+        self.merchants = {mch_id} if mch_id else set[str]()
         #: How many rows there are of each 交易状态.
         self.states: Counter[str] = Counter()
         #: 交易时间 of the first and the last payment in time; empty if there are none.
@@ -152,7 +161,7 @@ class BillRows:
         if header is None:
             raise BadBill("it is empty: download it again")
         layout = _Layout(header)
-        match, order, states = layout.match, layout.order, self.states
+        match, order, states, merchants = layout.match, layout.order, self.states, self.merchants
         total, earliest, latest = 0, self.earliest, self.latest
         for line in lines:
             read = match(line)
@@ -170,6 +179,12 @@ class BillRows:
             hundredths = _hundredths(yuan)
             total += hundredths
             states[state] += 1
+            if mch_id not in merchants:
+                if self._mch_id:
+                    raise BadBill(
+                        f"{shown(mch_id)} is not {shown(self._mch_id)}", self.lines.number, "商户号"
+                    )
+                merchants.add(mch_id)
             if state in _TAKEN_BACK:
                 continue
             if state == PAYMENT:

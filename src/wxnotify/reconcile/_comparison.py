@@ -261,7 +261,7 @@ def _latest(stored: list[Stored]) -> dict[tuple[str, str], Stored]:
         before = known.get(key)
         # What changed while the store was read may be there as it was and as it is. Done is final; a refund
         # counts only where nothing else is known of the payment.
-        if before is None or before[2] == _REFUNDED or (before[2] not in _FINAL and record[2] != _REFUNDED):
+        if before is None or (before[2] not in _FINAL and record[2] != _REFUNDED):
             known[key] = record
     return known
 

@@ -68,8 +68,8 @@ def reconcile(
 
         day: The day of the bill, at UTC+8; payments of another one are refused.
             If left out, the bill is taken to be of all days from its earliest
-            payment to its latest. A bill without payments says neither whose it
-            is nor of which day: name both, or nothing is looked for.
+            payment to its latest. A bill without payments does not say of which
+            day it is, nor one without rows whose: name both, or nothing is looked for.
 
         whole: False if the bill does not hold all that the merchant was paid,
             because it was asked for one sub-merchant or one device. What it does
@@ -167,11 +167,10 @@ class _Run:
     ) -> None:
         _check(mch_id, day, slack)
         self._lines = BillLines(bill)
-        self._rows = BillRows(self._lines)
-        self._mch_id, self._day, self._whole, self._slack = mch_id, day, whole, slack
+        self._rows = BillRows(self._lines, mch_id)
+        self._day, self._whole, self._slack = day, whole, slack
         self._on_progress = on_progress
         self._now = clock()
-        self._merchants = {mch_id} if mch_id else set[str]()
         self._days: tuple[date, date] | None = None
         self._foreign = self._records = 0
         self._stopped = False
@@ -199,8 +198,8 @@ class _Run:
         self.comparison.put_billed(self._billed())
         self._say("bill", self._rows.states.total())
         first, last = self._day or _day(self._rows.earliest), self._day or _day(self._rows.latest)
-        # Of a bill without payments nobody may have said whose it is.
-        if first and last and self._whole and self._merchants:
+        # Of a bill without rows nobody may have said whose it is.
+        if first and last and self._whole and self._rows.merchants:
             self._days = first, last
 
     def take(self, records: Iterable[Record]) -> None:
@@ -226,14 +225,10 @@ class _Run:
         return report
 
     def _billed(self) -> Iterator[Billed]:
-        merchants, only = self._merchants, self._day and self._day.isoformat()
+        only = self._day and self._day.isoformat()
         for count, row in enumerate(self._rows):
             if count % _EVERY == 0:
                 self._say("bill", self._rows.states.total())
-            if row.mch_id not in merchants:
-                if self._mch_id:
-                    raise BadBill(f"{shown(row.mch_id)} is not {shown(self._mch_id)}", row.line, "商户号")
-                merchants.add(row.mch_id)
             if row.state != PAYMENT:
                 self.comparison.put_unknown(row)
                 continue
@@ -246,7 +241,7 @@ class _Run:
                 yield *row, None
 
     def _stored(self, records: Iterable[Record]) -> Iterator[Stored]:
-        merchants, now = self._merchants, self._now
+        merchants, now = self._rows.merchants, self._now
         for record in records:
             if self._records % _EVERY == 0:
                 self._say("store", self._records)
@@ -267,7 +262,7 @@ class _Run:
                 leased = record.state is State.PENDING and record.lease_until > now
                 standing = (Problem.IN_PROGRESS if leased else Problem.UNSETTLED).value
                 last_error = record.last_error
-            elif standing is DONE and record.result == QUEUED:
+            elif standing == DONE and record.result == QUEUED:
                 standing = QUEUED
             stored = (
                 mch_id, transaction_id, standing, record.order_no, record.first_seen.timestamp(),

@@ -152,7 +152,9 @@ def event(
 
         algorithm: Or ``AEAD_SM4_GCM``.
 
-        **envelope: Names of the envelope to other values, or to None to leave one out.
+        **envelope: Names of the envelope to other values, or to None to leave one out. A
+            resend of an event without a class of its own repeats ``create_time``,
+            which is made of *now* if it is left out.
 
     Returns:
         Headers and body, to post.
