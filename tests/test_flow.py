@@ -268,6 +268,19 @@ def test_a_completion_the_store_never_acknowledges_is_no_success() -> None:
     assert [command.seconds for command in played.commands if isinstance(command, Sleep)] == [0.1, 0.4]
 
 
+def test_a_frozen_store_is_not_asked_so_often_that_the_reply_comes_too_late() -> None:
+    played = at_complete()
+    began = played.clock.now
+    for last in (False, True):
+        played.clock.now += 1.5  # as long as a store waits
+        played.throw(StoreUnavailable())
+        if not last:
+            played.clock.now += 0.1
+            played.answer()
+    assert played.settled is not None
+    assert (played.settled.outcome, played.clock.now - began < 4) == (Outcome.STORE_DOWN, True)
+
+
 @pytest.mark.parametrize("answer", [None, True, "done", ReleaseOutcome.RELEASED, CompleteOutcome.LOST])
 def test_a_completion_that_does_not_say_done_is_looked_up(answer: object) -> None:
     played = at_complete()

@@ -428,7 +428,7 @@ def test_the_interval_has_a_limit() -> None:
     assert Inbox(print, again_after=8 * HOUR).again_in(3) == 8 * HOUR
 
 
-def test_what_the_engine_raises_reaches_the_sweep_and_is_not_counted(desk: Desk) -> None:
+def test_what_the_engine_raises_reaches_the_sweep_and_is_put_off(desk: Desk) -> None:
     def refuse(ref: str) -> None:
         raise OSError("no broker")
 
@@ -437,10 +437,52 @@ def test_what_the_engine_raises_reaches_the_sweep_and_is_not_counted(desk: Desk)
     desk.dispatching = refuse
     with pytest.raises(OSError, match="no broker"):
         desk.sweep()
-    assert desk.subject.due(10) == [(REF, 0)]
+    assert desk.subject.due(10) == []
+    desk.subject.advance(61)
     desk.dispatching = lambda ref: None
     assert desk.sweep() == [REF]
     assert desk.subject.due(10) == []
+
+
+def test_one_that_cannot_be_handed_over_does_not_keep_the_others_from_the_engine(desk: Desk) -> None:
+    def refuse(ref: str) -> None:
+        if ref == refs[1]:
+            raise ValueError("no task for this one")
+
+    with desk.subject.transaction() as connection:
+        desk.subject.bind(connection).put("refund/1", b"{}", again_in=0)
+    refs = ["refund/1"]
+    desk.open()
+    for number in range(3):
+        desk.deliver(transaction_id=f"420000000020261123000000000{number}")
+        refs += desk.handed[-1:]
+        desk.subject.advance(1)
+    desk.subject.advance(60)
+    desk.dispatching = refuse
+    before = len(desk.handed)
+    with pytest.raises(ConfigurationError, match="refund/1"):
+        desk.sweep()
+    assert desk.handed[before:] == refs[2:]
+    desk.subject.advance(61)
+    assert [ref for ref, _ in desk.subject.due(10)] == refs[:2]
+
+
+def test_an_engine_that_is_down_is_asked_ten_times_in_a_sweep(blocking: Desk) -> None:
+    def refuse(ref: str) -> None:
+        refused.append(ref)
+        raise OSError(f"no broker for {ref}")
+
+    refused: list[str] = []
+    blocking.open()
+    for number in range(12):
+        blocking.deliver(transaction_id=f"42000000002026112300000000{number:02}")
+        blocking.subject.advance(1)
+    blocking.subject.advance(61)
+    blocking.dispatching = refuse
+    with pytest.raises(OSError, match=f"no broker for {blocking.handed[0]}"):
+        blocking.sweep()
+    assert refused == blocking.handed[:10]
+    assert [ref for ref, _ in blocking.subject.due(100)] == blocking.handed[10:]
 
 
 def test_what_is_in_the_inbox_without_an_inbox_to_hand_over_is_complained_of(desk: Desk) -> None:
@@ -448,6 +490,7 @@ def test_what_is_in_the_inbox_without_an_inbox_to_hand_over_is_complained_of(des
         desk.subject.bind(connection).put("refund/1", b"{}", again_in=0)
     with pytest.raises(ConfigurationError, match="refund/1"):
         desk.open().sweep()
+    desk.subject.advance(61)
     with pytest.raises(ConfigurationError, match="refund/1"):
         Desk(desk.subject, desk.on_a_loop).sweep()
 
@@ -568,7 +611,7 @@ def test_a_dispatch_that_returns_what_nobody_awaits_is_found_out(blocking: Desk,
     blocking.subject.advance(61)
     with pytest.raises(TypeError, match="async def"):
         blocking.do("sweep")
-    assert blocking.subject.due(10) == [(REF, 0)]
+    assert blocking.waiting
 
 
 @pytest.mark.parametrize("error", [SystemExit, asyncio.CancelledError])

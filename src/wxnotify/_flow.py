@@ -37,6 +37,8 @@ _LONGEST_PAUSE: Final = 0.4
 # Before a completion is tried again that the store did not acknowledge; the
 # work is done, and giving up means that it will be done twice.
 _COMPLETE_PAUSES: Final = (0.1, 0.4)
+# But not so long after the first try: of a frozen store each takes 1.5 s, and the reply has 5.
+_COMPLETE_SECONDS: Final = 2.0
 
 
 class Expect(NamedTuple):
@@ -202,7 +204,7 @@ def carry_out(notification: Notification, key: str, *, now: Callable[[], float],
         if not isinstance(failure, Exception):
             raise failure  # an interrupt or a cancelled task is not ours to keep
     else:
-        settled = yield from (_committed(claim) if handled.inside else _complete(claim, handled.result))
+        settled = yield from (_committed(claim) if handled.inside else _complete(claim, handled.result, now))
     return settled._replace(attempts=claim.attempts, handler_seconds=handler_seconds)
 
 
@@ -244,14 +246,14 @@ def _claim(
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-def _complete(claim: Claim, result: str) -> Flow:
-    pauses = iter(_COMPLETE_PAUSES)
+def _complete(claim: Claim, result: str, now: Callable[[], float]) -> Flow:
+    pauses, began = iter(_COMPLETE_PAUSES), now()
     while True:
         try:
             outcome: CompleteOutcome = yield Complete(claim, result)
         except Exception as error:
             pause = next(pauses, None)
-            if pause is None:
+            if pause is None or now() - began > _COMPLETE_SECONDS:
                 return Settled(Outcome.STORE_DOWN, Outcome.STORE_DOWN.value, error=error)
             yield Sleep(pause)
             continue

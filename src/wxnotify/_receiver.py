@@ -376,8 +376,9 @@ class Receiver:
             How many.
 
         Raises:
-            StoreError: If the store did not answer. Whatever ``dispatch`` raises
-                passes through as well.
+            StoreError: If the store did not answer. What ``dispatch`` raised first is
+                raised at the end. What could not be handed over is put off for a
+                minute, and ten times are enough for one sweep.
 
             ConfigurationError: As for :meth:`receive`.
         """

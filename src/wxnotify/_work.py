@@ -17,7 +17,7 @@ from ._events import Event, Outcome
 from ._flow import Settled, carry_out
 from .errors import ConfigurationError, NotifyError, NotSettled, UnknownWork, shown
 from .idempotency import Record, State
-from .inbox import Inbox, kind_of, unpack, work_key
+from .inbox import AGAIN_AFTER_SECONDS, Inbox, kind_of, unpack, work_key
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ._report import Reporter
 
 _VERBS: Final = ("bind", "transaction", "fetch", "due", "handed", "remove")
+#: How often a sweep is refused before it ends; each time may have taken as long as the engine's client waits.
+_MOST_REFUSED: Final = 10
 _DONE_BEFORE: Final = Settled(Outcome.DUPLICATE, Outcome.DUPLICATE.value)
 
 
@@ -103,21 +105,33 @@ class Bench:
 
     def sweep(self, limit: int) -> int:
         """See :meth:`wxnotify.Receiver.sweep`."""
-        due = self._setup.store.due(limit)
-        for ref, hand_overs in due:
-            inbox = self._inbox(ref)
-            finished(inbox.dispatch(ref))
-            self._setup.store.handed(ref, again_in=inbox.again_in(hand_overs + 1))
-        return len(due)
+        store, swept = self._setup.store, _Swept()
+        for ref, hand_overs in store.due(limit):
+            try:
+                inbox = self._inbox(ref)
+                finished(inbox.dispatch(ref))
+            except Exception as error:
+                store.handed(ref, again_in=swept.refused(error))
+            else:
+                store.handed(ref, again_in=swept.handed(inbox, hand_overs))
+            if swept.enough:
+                break
+        return swept.count()
 
     async def sweep_async(self, limit: int) -> int:
         """See :meth:`wxnotify.Receiver.sweep_async`."""
-        due = await self._call("due", limit)
-        for ref, hand_overs in due:
-            inbox = self._inbox(ref)
-            finished(await self._either(inbox.dispatch, ref))
-            await self._call("handed", ref, again_in=inbox.again_in(hand_overs + 1))
-        return len(due)
+        swept = _Swept()
+        for ref, hand_overs in await self._call("due", limit):
+            try:
+                inbox = self._inbox(ref)
+                finished(await self._either(inbox.dispatch, ref))
+            except Exception as error:
+                await self._call("handed", ref, again_in=swept.refused(error))
+            else:
+                await self._call("handed", ref, again_in=swept.handed(inbox, hand_overs))
+            if swept.enough:
+                break
+        return swept.count()
 
     def _flow(self, notification: Notification, ref: str, started: float) -> Any:
         if self._setup.handler(notification.kind) is None:
@@ -154,6 +168,40 @@ class Bench:
         if is_async(function):
             return await function(*arguments)
         return await in_thread(partial(function, *arguments), self._threads(), self._setup.store)
+
+
+class _Swept:
+    """
+    What came of a sweep.
+
+    What could not be handed over is put off and not left where it is: the longest due
+    come first, so it would keep all others from the engine, in every sweep.
+    """
+
+    def __init__(self) -> None:
+        self._handed = 0
+        self._errors: list[Exception] = []
+
+    def handed(self, inbox: Inbox, hand_overs: int) -> float:
+        """Count one that was handed over; give the seconds until it is due again."""
+        self._handed += 1
+        return inbox.again_in(hand_overs + 1)
+
+    def refused(self, error: Exception) -> float:
+        """Count one that was not; give the seconds until it is due again."""
+        self._errors.append(error)
+        return AGAIN_AFTER_SECONDS
+
+    @property
+    def enough(self) -> bool:
+        """Whether to leave the others to the next sweep: the engine is down, as it seems."""
+        return len(self._errors) == _MOST_REFUSED
+
+    def count(self) -> int:
+        """Give how many were handed over, or raise what was raised first."""
+        if self._errors:
+            raise self._errors[0]
+        return self._handed
 
 
 def _queued(ref: str, stored: bytes | None) -> Notification | None:
