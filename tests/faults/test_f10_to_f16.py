@@ -26,7 +26,7 @@ def down() -> None:
     raise StoreUnavailable("the server does not answer")
 
 
-# --- F10: the store is down (on the network: tests/faults/test_f10_network.py) -----------
+# --- F10: the store is down (on the network: test_f05_f10_f11_network.py) -----------
 
 
 @pytest.mark.parametrize("copies", [1, 3])

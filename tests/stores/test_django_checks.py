@@ -210,7 +210,9 @@ def test_a_router_that_looks_elsewhere_is_an_error():
         assert found(DATABASE_ROUTERS=[f"{HERE}.ToOther"]) == ["E006"]
     with project(view=notify_view(receiver_on("other"))):
         assert found() == ["E006"]
-        assert found(DATABASE_ROUTERS=[f"{HERE}.ToOther"]) == []
+        assert (
+            found(DATABASE_ROUTERS=[f"{HERE}.ToOther"], WXNOTIFY={"models": ["wxnotify.StoredClaim"]}) == []
+        )
 
 
 def test_a_router_that_makes_no_tables_is_an_error():
@@ -224,6 +226,15 @@ def test_a_model_that_is_written_elsewhere_is_an_error():
         assert found(WXNOTIFY={"models": ["shop.Order"]}, DATABASE_ROUTERS=[f"{HERE}.OrdersToOther"]) == [
             "E008"
         ]
+
+
+def test_models_on_another_database_are_warned_of_where_nobody_says_what_a_handler_changes():
+    elsewhere = [f"{HERE}.OrdersToOther"]
+    with project():
+        assert found(DATABASE_ROUTERS=elsewhere) == ["W009"]
+        assert found(DATABASE_ROUTERS=elsewhere, WXNOTIFY={"models": ["wxnotify.StoredClaim"]}) == []
+    with project(view=notify_view(receiver_on("other"))):
+        assert found(DATABASE_ROUTERS=[f"{HERE}.ToOther"]) == ["W009"]
 
 
 @pytest.mark.parametrize("label", ["shop.Ordre", "shp.Order", "Order"])

@@ -189,6 +189,23 @@ def _check_routers(alias: str) -> Iterator[checks.CheckMessage]:
                 hint=f"Give DjangoStore(using={written!r}), or route the model to {alias!r}.",
                 id="wxnotify.E008",
             )
+    if routed == alias and not configured.setting("models"):
+        yield from _check_unnamed_models(alias)
+
+
+def _check_unnamed_models(alias: str) -> Iterator[checks.CheckMessage]:
+    for model in apps.get_models():
+        if model._meta.app_label == "wxnotify" or model.__module__.startswith("django."):
+            continue
+        written = router.db_for_write(model)
+        if written != alias:
+            yield checks.Warning(
+                f"{model._meta.label}, for one, is written to {written!r} and the store uses {alias!r}. If a "
+                "handler changes it, that and the completion are not one transaction.",
+                hint='Name the models that your handlers change, and they are checked: WXNOTIFY["models"].',
+                id="wxnotify.W009",
+            )
+            return
 
 
 def _check_options(connection: Any) -> Iterator[checks.CheckMessage]:
