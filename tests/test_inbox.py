@@ -467,22 +467,22 @@ def test_one_that_cannot_be_handed_over_does_not_keep_the_others_from_the_engine
     assert [ref for ref, _ in desk.subject.due(10)] == refs[:2]
 
 
-def test_an_engine_that_is_down_is_asked_ten_times_in_a_sweep(blocking: Desk) -> None:
+def test_an_engine_that_is_down_is_asked_ten_times_in_a_sweep(desk: Desk) -> None:
     def refuse(ref: str) -> None:
         refused.append(ref)
         raise OSError(f"no broker for {ref}")
 
     refused: list[str] = []
-    blocking.open()
+    desk.open()
     for number in range(12):
-        blocking.deliver(transaction_id=f"42000000002026112300000000{number:02}")
-        blocking.subject.advance(1)
-    blocking.subject.advance(61)
-    blocking.dispatching = refuse
-    with pytest.raises(OSError, match=f"no broker for {blocking.handed[0]}"):
-        blocking.sweep()
-    assert refused == blocking.handed[:10]
-    assert [ref for ref, _ in blocking.subject.due(100)] == blocking.handed[10:]
+        desk.deliver(transaction_id=f"42000000002026112300000000{number:02}")
+        desk.subject.advance(1)
+    desk.subject.advance(61)
+    desk.dispatching = refuse
+    with pytest.raises(OSError, match=f"no broker for {desk.handed[0]}"):
+        desk.sweep()
+    assert refused == desk.handed[:10]
+    assert [ref for ref, _ in desk.subject.due(100)] == desk.handed[10:]
 
 
 def test_what_is_in_the_inbox_without_an_inbox_to_hand_over_is_complained_of(desk: Desk) -> None:
