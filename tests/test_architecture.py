@@ -69,7 +69,7 @@ MAY_IMPORT |= {
     | _KINDS,
     "_authentication": {
         "errors", "_ciphers", "_decrypted", "_headers", "_kinds", "_merchants", "_notifications",
-        "_refunds", "_reply", "_resources", "_signature", "_wire",
+        "_reply", "_resources", "_signature", "_wire",
     },
     "_drivers": {
         "errors", "idempotency", "inbox", "_checks", "_flow", "_kinds", "_notifications", "_payments",

@@ -13,10 +13,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from ._headers import Headers, has_signature_headers
-from ._kinds import read_resource, read_verified
+from ._kinds import read_source
 from ._merchants import Merchant, Ring
-from ._resources import VerifiedResource
-from ._signature import Verified, check_signed, named_merchant, verify
+from ._signature import Verified, check_signed, is_encrypted, named_merchant, verify
 from ._wire import parse
 from .errors import NotifyError, TooLarge, UnknownMerchant, shown
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from ._decrypted import Decrypted
     from ._notifications import Notification, Source
     from ._reply import ReplyDialect
+    from ._resources import VerifiedResource
 
 # What may stand before the first character that tells: white space, a byte order mark.
 _BEFORE = b" \t\r\n\xef\xbb\xbf"
@@ -92,7 +92,9 @@ class Authenticator:
                     received = Received("pay_after")
                 merchant, source = self._authentic_apiv2(fields)
             received = received._replace(merchant=merchant, source=source)
-            notifications = _told_by(source, merchant)
+            if isinstance(source, Verified):
+                merchant.check_fields(source)
+            notifications = read_source(source, merchant.apiv3.keys if merchant.apiv3 is not None else ())
             for notification in notifications:
                 received = received._replace(notifications=(notification,))
                 merchant.check(notification)
@@ -107,7 +109,7 @@ class Authenticator:
         return first == b"{" or (first != b"<" and has_signature_headers(headers))
 
     def _authentic_apiv2(self, fields: dict[str, str]) -> tuple[Merchant, Verified | Decrypted]:
-        encrypted = bool(fields.get("req_info")) and not fields.get("sign")
+        encrypted = is_encrypted(fields)
         if not encrypted:
             check_signed(fields)
         merchant = self._ring.find(named_merchant(fields))
@@ -136,14 +138,3 @@ class Authenticator:
         assert dialect is not None  # noqa: S101 - with_apiv3 says so
         resource = dialect.open(merchants, body, headers, self._wall_clock())
         return self._ring.find(resource.mch_id), resource
-
-
-def _told_by(source: Source, merchant: Merchant) -> tuple[Notification, ...]:
-    if isinstance(source, Verified):
-        merchant.check_fields(source)
-        return read_verified(source, merchant.apiv3.keys if merchant.apiv3 is not None else ())
-    if isinstance(source, VerifiedResource):
-        return read_resource(source)
-    from ._refunds import Refund
-
-    return (Refund.from_decrypted(source),)

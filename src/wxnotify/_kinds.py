@@ -13,12 +13,12 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from ._payments import Payment
+from ._resources import VerifiedResource
+from ._signature import Verified
 
 if TYPE_CHECKING:
     from ._keys import Key
-    from ._notifications import Notification
-    from ._resources import VerifiedResource
-    from ._signature import Verified
+    from ._notifications import Notification, Source
 
 #: What a handler can be registered by, beside the type of an APIv3 event.
 KINDS: Final = (
@@ -53,6 +53,27 @@ _TRANSFER_EVENTS: Final = (
 def is_event_type(kind: str) -> bool:
     """Tell whether *kind* is spelled as the type of an APIv3 event is."""
     return kind.isascii() and kind.replace(".", "").replace("_", "").isalnum() and kind.upper() == kind
+
+
+def read_source(source: Source, apiv3_keys: Iterable[Key] = ()) -> tuple[Notification, ...]:
+    """
+    Read what was proven, whichever way; several payments for a combined order, else one notification.
+
+    Args:
+        source: What :func:`verify` or :func:`decrypt` returned, or the APIv3 dialect.
+
+        apiv3_keys: As for :func:`read_verified`.
+
+    Raises:
+        NotifyError: Whatever the kind's own reading raises.
+    """
+    if isinstance(source, Verified):
+        return read_verified(source, apiv3_keys)
+    if isinstance(source, VerifiedResource):
+        return read_resource(source)
+    from ._refunds import Refund
+
+    return (Refund.from_decrypted(source),)
 
 
 def read_verified(verified: Verified, apiv3_keys: Iterable[Key] = ()) -> tuple[Notification, ...]:

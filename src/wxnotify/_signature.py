@@ -108,6 +108,11 @@ def named_merchant(fields: Mapping[str, str]) -> str:
     return fields.get("mch_id") or fields.get("combine_mch_id", "")
 
 
+def is_encrypted(fields: Mapping[str, str]) -> bool:
+    """Tell whether *fields* are proven by decryption: a refund's, which are encrypted and not signed."""
+    return bool(fields.get("req_info")) and not fields.get("sign")
+
+
 def sign(fields: Mapping[str, str], key: AnyKey, sign_type: SignType = "MD5") -> str:
     """
     Compute the signature WeChat Pay would put in ``sign``.

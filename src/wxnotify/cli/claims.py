@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Final
 
 from ..idempotency import Record, State
-from .store_option import add_store_option, opened_store
+from .store_options import add_most_option, add_store_option, opened_store
 from .terminal import Colour, Terminal, pad, printable
 
 _COLOURS: Final[dict[State, Colour]] = {
@@ -17,7 +17,6 @@ _COLOURS: Final[dict[State, Colour]] = {
     State.RELEASED: "red",
     State.DONE: "green",
 }
-_MOST_DIGITS: Final = 9
 _UNITS: Final = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
@@ -44,11 +43,6 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.set_defaults(run=run)
 
 
-def add_most_option(parser: argparse.ArgumentParser) -> None:
-    """Let *parser* take ``--most``."""
-    parser.add_argument("--most", metavar="N", type=_count, default=50, help="show at most N (50)")
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Look and print."""
     store = opened_store(arguments)
@@ -70,12 +64,6 @@ def run(arguments: argparse.Namespace) -> int:
         about = f"nothing is known of order {arguments.order}" if arguments.order else "nothing of the kind"
         terminal.line(printable(about))
     return 0 if found or not arguments.order else 1
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > _MOST_DIGITS:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to {10**_MOST_DIGITS - 1}")
-    return int(text)
 
 
 def _seconds(text: str) -> float:

@@ -6,8 +6,9 @@ import argparse
 import re
 from typing import Final, NamedTuple
 
-from .. import Decrypted, Key, Notification, NotifyError, Refund, Verified, decrypt, verify
-from .._kinds import read_verified
+from .. import Decrypted, Key, Notification, NotifyError, Verified, decrypt, verify
+from .._kinds import read_source
+from .._signature import is_encrypted
 from ..errors import MerchantMismatch, UnknownMerchant
 from .attempts import SIGNS, Case, signed_text
 from .causes import causes_of, notes_on
@@ -124,9 +125,7 @@ def _prove(fields: dict[str, str], keys: Keys, apiv3_keys: Keys, ids: _Ids) -> _
         source = _authenticated(fields, keys)
         proof = _Proof(source)
         _check_ids(fields, ids)
-        if isinstance(source, Decrypted):
-            return _Proof(source, (Refund.from_decrypted(source),))
-        return _Proof(source, read_verified(source, [Key(text) for text in apiv3_keys.texts]))
+        return _Proof(source, read_source(source, [Key(text) for text in apiv3_keys.texts]))
     except UnknownMerchant:
         return proof._replace(unopened=True)
     except NotifyError as error:
@@ -134,7 +133,7 @@ def _prove(fields: dict[str, str], keys: Keys, apiv3_keys: Keys, ids: _Ids) -> _
 
 
 def _authenticated(fields: dict[str, str], keys: Keys) -> Verified | Decrypted:
-    if fields.get("req_info") and not fields.get("sign"):
+    if is_encrypted(fields):
         return decrypt(fields, keys.texts)
     return verify(fields, keys.texts)
 

@@ -11,8 +11,7 @@ from typing import BinaryIO, Final, TextIO
 
 from ..errors import BadBill
 from ..reconcile import SLACK_SECONDS, Finding, Problem, Progress, Report, reconcile
-from .claims import add_most_option
-from .store_option import add_store_option, opened_store
+from .store_options import add_most_option, add_store_option, opened_store
 from .terminal import CannotRun, Colour, Terminal, pad, printable
 from .verify import standard_input
 

@@ -1,4 +1,4 @@
-"""The option ``--store``, and the variable it is better named in."""
+"""What the commands that look into a store have in common: which one, and how much of it they show."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ..stores.url import open_store
 from .terminal import CannotRun
 
 _VARIABLE: Final = "WXNOTIFY_STORE"
+_MOST_DIGITS: Final = 9
 
 
 def add_store_option(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +25,11 @@ def add_store_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_most_option(parser: argparse.ArgumentParser) -> None:
+    """Let *parser* take ``--most``."""
+    parser.add_argument("--most", metavar="N", type=_count, default=50, help="show at most N (50)")
+
+
 def opened_store(arguments: argparse.Namespace) -> Store:
     """Open the store that is named; a SQLite file must exist, because a slip would create another."""
     url = arguments.store or os.environ.get(_VARIABLE)
@@ -33,3 +39,9 @@ def opened_store(arguments: argparse.Namespace) -> Store:
     if url.startswith("sqlite:///") and not file.exists():
         raise CannotRun(f"there is no file {file}")
     return open_store(url)
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > _MOST_DIGITS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to {10**_MOST_DIGITS - 1}")
+    return int(text)
